@@ -1,0 +1,47 @@
+"""What all tests share: development data, skips that name what is missing, seeds, hypothesis profiles."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# "ci" draws the same cases on every run; HYPOTHESIS_PROFILE=thorough draws new ones, and many. A test that
+# sets `max_examples` itself keeps its number under both.
+_quiet = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("ci", max_examples=25, derandomize=True, database=None, print_blob=True, **_quiet)
+settings.register_profile("thorough", max_examples=1000, print_blob=True, **_quiet)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a marked test where what it needs is missing."""
+    if item.get_closest_marker("requires_compiler") and not any(map(shutil.which, ("c++", "g++", "clang++"))):
+        pytest.skip("needs a C++ compiler on the PATH")
+    if item.get_closest_marker("requires_gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed_and_threads() -> None:
+    """Start each test from one random state, on one thread: its numbers do not depend on the core count."""
+    torch = sys.modules.get("torch")  # tests that do not use it should not wait for its import
+    if torch is not None:
+        torch.manual_seed(0)
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real development data beside the checkout, with coco/ in it."""
+    path = ROOT.parent / "shared" / "data"
+    if not (path / "coco").is_dir():
+        pytest.skip("needs ../shared/data/coco beside the checkout")
+    return path

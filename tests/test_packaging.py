@@ -1,0 +1,271 @@
+"""The package installs, imports and pins what it says; the set-up tool refuses and repairs what it should."""
+
+import importlib.metadata
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import maxvit_dense
+from tools import setup_env
+
+ROOT = Path(__file__).resolve().parent.parent
+TORCH_PINS = sorted((ROOT / "requirements").glob("torch-*.txt"))
+
+# Runs in an interpreter of its own, where none of the optional packages can be imported.
+CORE_ALONE = """
+import importlib, pkgutil, sys
+
+class Blocked:
+    names = {"mmengine", "mmcv", "mmdet", "mmseg", "triton", "cv2", "pycocotools"}
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"{name} is blocked", name=name)
+
+sys.meta_path.insert(0, Blocked())
+import maxvit_dense
+for module in pkgutil.walk_packages(maxvit_dense.__path__, "maxvit_dense."):
+    if not module.name.startswith("maxvit_dense.openmmlab"):
+        importlib.import_module(module.name)
+
+import timm, torch
+maps = timm.create_model("maxvit_t", features_only=True).eval()(torch.zeros(1, 3, 33, 40))
+print([tuple(m.shape[-2:]) for m in maps])
+"""
+
+
+def tracked_files() -> list[Path]:
+    """Text files of the project: what git tracks."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("needs git and a git checkout")
+    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
+    return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def requirements(path: Path) -> list[Requirement]:
+    """Requirement lines of a pin file that hold for the running Python."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text().splitlines())
+    found = [Requirement(line) for line in lines if line]
+    return [requirement for requirement in found if not requirement.marker or requirement.marker.evaluate()]
+
+
+def pins(torch: str = "2.14") -> dict[str, str]:
+    """Pinned version by normalised name, for one tested torch."""
+    files = (ROOT / "requirements" / "pinned.txt", ROOT / "requirements" / f"torch-{torch}.txt")
+    return {
+        canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
+        for path in files
+        for requirement in requirements(path)
+    }
+
+
+@pytest.fixture
+def pinned_environment() -> dict[str, str]:
+    """State left by `make setup` in the environment that runs the tests."""
+    state = Path(sys.prefix) / setup_env.STATE
+    if not state.is_file():
+        pytest.skip("needs the environment that `make setup` makes")
+    return json.loads(state.read_text())
+
+
+def test_core_imports_and_runs_without_openmmlab_opencv_and_triton():
+    run = subprocess.run([sys.executable, "-c", CORE_ALONE], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.strip() == "[(17, 20), (9, 10), (5, 5), (3, 3), (2, 2)]"
+
+
+def test_importing_the_package_leaves_openmmlab_alone():
+    code = "import sys, maxvit_dense; print({'mmengine', 'mmcv', 'mmdet', 'mmseg'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_tracked_files_hold_no_machine_paths_or_package_hosts():
+    forbidden = re.compile(
+        r"(?<![\w.~<>/}-])/(?:root|home|work|opt|tmp|Users|mnt|srv)/\w|pypi[.]org|pythonhosted|index[-]url|find[-]links"
+    )
+    found = []
+    for path in tracked_files():
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            continue  # a picture
+        found += [f"{path.name}:{n}: {line}" for n, line in enumerate(lines, 1) if forbidden.search(line)]
+    assert not found
+
+
+def test_tracked_files_are_small():
+    assert not [path.name for path in tracked_files() if path.stat().st_size > 1_000_000]
+
+
+def test_version_is_the_same_in_package_metadata_and_changelog():
+    version = maxvit_dense.__version__
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert any(version in heading for heading in headings[:2]), headings
+    try:
+        installed = importlib.metadata.version("maxvit_dense")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("maxvit_dense is imported from the checkout, not installed")
+    assert installed == version, "metadata of the installed package is old: run `make setup`"
+
+
+def test_metadata_ranges_allow_every_tested_pin():
+    config = ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    texts = [config["options"]["install_requires"], *config["options.extras_require"].values()]
+    wanted = [Requirement(line) for text in texts for line in text.splitlines() if line and line[0] != "#"]
+    wanted = [requirement for requirement in wanted if requirement.name != "maxvit_dense"]
+    assert {"torch", "timm", "onedl-mmdetection", "pytest"} <= {requirement.name for requirement in wanted}
+    for path in TORCH_PINS:
+        pinned = pins(path.stem.removeprefix("torch-"))
+        wrong = [str(r) for r in wanted if not r.specifier.contains(pinned[canonicalize_name(r.name)])]
+        assert not wrong, path.name
+
+
+@pytest.mark.parametrize("name", ["pinned.txt", *(path.name for path in TORCH_PINS)])
+def test_pin_files_name_one_exact_version_each(name):
+    found = requirements(ROOT / "requirements" / name)
+    assert all(re.fullmatch(r"==[\w.]+", str(requirement.specifier)) for requirement in found)
+    names = [canonicalize_name(requirement.name) for requirement in found]
+    assert len(names) == len(set(names))
+    assert not any(requirement.url for requirement in found)
+
+
+def test_running_environment_has_every_pin(pinned_environment):
+    pinned = pins(pinned_environment["torch"])
+    # Not every build of torch asks for these.
+    optional = {"cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "triton"}
+    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    wrong = {
+        name: (installed.get(name), version)
+        for name, version in pinned.items()
+        if (installed.get(name) or "absent").partition("+")[0] != version
+        and not (name in optional and name not in installed)
+    }
+    assert not wrong, f"(installed, pinned): {wrong}"
+
+
+def test_only_the_opencv_with_windows_is_left_out_of_the_environment(pinned_environment):
+    command = [sys.executable, "-m", "pip", "check", "--disable-pip-version-check"]
+    complaints = subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    other = [line for line in complaints if "requires opencv-python, which is not installed" not in line]
+    assert other in ([], ["No broken requirements found."])
+
+
+def test_opencv_needs_no_display_libraries(pinned_environment):
+    libraries = [
+        Path(importlib.metadata.distribution("opencv-python-headless").locate_file(file))
+        for file in importlib.metadata.files("opencv-python-headless")
+        if ".so" in file.name
+    ]
+    assert libraries
+    display = re.compile(rb"lib(?:GL|xcb|X11|glib-2|gthread-2)[\w.-]*\.so")
+    for library in libraries:
+        assert not display.findall(library.read_bytes()), library.name
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [((3, 9), "is Python 3.9"), ((3, 15), "Python 3.10 to 3.14"), ((2, 7), "PYTHON=python3.12")],
+)
+def test_setup_refuses_a_python_without_builds(version, said):
+    with pytest.raises(setup_env.SetupError, match=re.escape(said)):
+        setup_env.check_python(version)
+
+
+def test_setup_says_how_to_get_a_missing_ensurepip(monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else find(name))
+    with pytest.raises(setup_env.SetupError, match=r"without ensurepip.*apt-get install python3\.12-venv"):
+        setup_env.check_python((3, 12))
+
+
+def test_setup_leaves_a_foreign_folder_alone(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert setup_env.main(["--venv", str(tmp_path), "--torch", "2.14"]) == 2
+    assert "was not made by this set-up" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_setup_refuses_a_disk_without_room(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(setup_env, "DISK_NEEDED_GB", 10**9)
+    assert setup_env.main(["--venv", str(tmp_path / "env"), "--torch", "2.14"]) == 2
+    assert "GB free" in capsys.readouterr().err
+    assert not (tmp_path / "env").exists()
+
+
+@pytest.fixture
+def installs(monkeypatch):
+    """Record the calls of the slow part (several GB); each makes a Python that runs."""
+    calls = []
+
+    def install(path, torch, clear):
+        calls.append((torch, clear))
+        (path / "bin").mkdir(parents=True, exist_ok=True)
+        python = path / "bin" / "python"
+        python.unlink(missing_ok=True)
+        python.symlink_to(sys.executable)
+
+    monkeypatch.setattr(setup_env, "install", install)
+    return calls
+
+
+def test_setup_does_nothing_the_second_time(tmp_path, installs):
+    for _ in range(2):
+        setup_env.set_up(tmp_path / "env", "2.14")
+    assert installs == [("2.14", True)]
+
+
+def test_setup_starts_over_after_an_interruption(tmp_path, installs, monkeypatch):
+    finishing = setup_env.install
+
+    def interrupted(path, torch, clear):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(setup_env, "install", interrupted)
+    assert setup_env.main(["--venv", str(tmp_path / "env"), "--torch", "2.14"]) == 130
+    monkeypatch.setattr(setup_env, "install", finishing)
+    assert setup_env.main(["--venv", str(tmp_path / "env"), "--torch", "2.14"]) == 0
+    assert installs == [("2.14", True)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "from_the_start"),
+    [({"inputs": "other pins"}, False), ({"python": "3.9"}, True), ({"torch": "2.11"}, False)],
+)
+def test_setup_repairs_what_changed_since(tmp_path, installs, changed, from_the_start):
+    path = tmp_path / "env"
+    setup_env.set_up(path, "2.14")
+    setup_env.write_state(path, {**setup_env.read_state(path), **changed})
+    setup_env.set_up(path, "2.14")
+    assert installs == [("2.14", True), ("2.14", from_the_start)]
+
+
+def test_setup_starts_over_where_its_python_is_gone(tmp_path, installs):
+    path = tmp_path / "env"
+    setup_env.set_up(path, "2.14")
+    (path / "bin" / "python").unlink()
+    setup_env.set_up(path, "2.14")
+    assert installs == [("2.14", True), ("2.14", True)]
+
+
+@pytest.mark.parametrize(
+    ("python", "said"),
+    [("no-such-python", "there is no no-such-python"), ("false", "3.10 or newer is needed")],
+)
+def test_make_answers_an_unusable_python_in_one_line(python, said, tmp_path):
+    if shutil.which("make") is None:
+        pytest.skip("needs make on the PATH")
+    command = ["make", "demo", f"PYTHON={python}", f"VENV={tmp_path / 'env'}"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert said in run.stderr and "make demo PYTHON=" in run.stderr
+    assert not (tmp_path / "env").exists()
