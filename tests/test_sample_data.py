@@ -1,0 +1,460 @@
+"""The sample data set: exact annotations, the same bytes from the same seed, nothing half-written."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from maxvit_dense import sample_data as sd
+
+TOOL = Path(__file__).resolve().parents[1] / "tools" / "make_sample_data.py"
+SMALL = {"train": 10, "val": 4, "size": 64, "seed": 3}
+ADE = "ade/ADEChallengeData2016"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sample") / "set"
+    assert sd.write_sample_data(directory, **SMALL) is True
+    return directory
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    sizes = ((160, 160), (128, 192), (97, 61), (32, 32))
+    return [sd.draw_scene(np.random.default_rng([7, i]), *sizes[i % len(sizes)]) for i in range(80)]
+
+
+def digests(directory):
+    files = sorted(path for path in Path(directory).rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def load_coco(root, split):
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(root / "coco" / "annotations" / f"instances_{split}2017.json"))
+
+
+def run_tool(*args, **options):
+    command = [sys.executable, str(TOOL), *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def decode(polygons, height, width):
+    """As pycocotools and mmdet's LoadAnnotations do it."""
+    return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))).astype(bool)
+
+
+# Scenes
+
+
+def test_visible_masks_do_not_overlap_and_agree_with_the_semantic_map(scenes):
+    for scene in scenes:
+        owners = sum(instance.mask.astype(int) for instance in scene.instances)
+        assert owners.max() == 1
+        assert np.array_equal(owners == 1, (scene.semantic > 0) & (scene.semantic <= len(sd.CLASSES)))
+        for instance in scene.instances:
+            assert (scene.semantic[instance.mask] == instance.label + 1).all()
+
+
+def test_every_scene_has_one_to_five_shapes_with_enough_in_sight(scenes):
+    counts = [len(scene.instances) for scene in scenes]
+    assert set(counts) == {1, 2, 3, 4, 5}
+    shares = [instance.visible_share for scene in scenes for instance in scene.instances]
+    assert min(shares) >= sd.MIN_VISIBLE
+    assert min(shares) < 0.7  # occlusion does happen
+
+
+def test_visible_share_is_that_of_the_whole_shape():
+    scene = sd.draw_single(np.random.default_rng(0), 200, 150, sd.CLASSES.index("circle"))
+    (instance,) = scene.instances
+    _, _, width, height = instance.box
+    assert abs(width - height) <= 1
+    assert instance.mask.sum() == pytest.approx(np.pi / 4 * width * height, rel=0.03)
+    assert instance.visible_share == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("name", sd.CLASSES)
+def test_single_pictures_show_the_one_shape_whole(name):
+    for seed in range(10):
+        scene = sd.draw_single(np.random.default_rng(seed), 90, 120, sd.CLASSES.index(name))
+        (instance,) = scene.instances
+        assert sd.CLASSES[instance.label] == name
+        assert instance.visible_share == pytest.approx(1, abs=0.05)
+
+
+def test_shapes_stand_out_from_what_surrounds_them(scenes):
+    distances = []
+    for scene in scenes:
+        ground = (scene.semantic == 0) | (scene.semantic > len(sd.CLASSES))
+        for instance in scene.instances:
+            left, top, width, height = instance.box
+            around = np.zeros_like(ground)
+            around[max(0, top - 4) : top + height + 4, max(0, left - 4) : left + width + 4] = True
+            around &= ground
+            if around.sum() > 20:
+                inside = scene.image[instance.mask].mean(axis=0)
+                distances.append(np.linalg.norm(inside - scene.image[around].mean(axis=0)))
+    assert len(distances) > 100
+    # Two grounds may meet around a shape and light dims the picture: the mean lies nearer than MIN_CONTRAST.
+    assert min(distances) > 0.4 * sd.MIN_CONTRAST
+    assert np.median(distances) > sd.MIN_CONTRAST
+
+
+def test_colour_does_not_tell_the_class():
+    means = np.zeros((len(sd.CLASSES), 60, 3))
+    for label in range(len(sd.CLASSES)):
+        for i in range(means.shape[1]):
+            scene = sd.draw_single(np.random.default_rng([label, i]), 48, 48, label)
+            means[label, i] = scene.image[scene.instances[0].mask].mean(axis=0)
+    between = means.mean(axis=1).std(axis=0)
+    within = means.std(axis=1).mean(axis=0)
+    # Means of 60 pictures scatter by within / sqrt(60); four times that would be a class with a colour.
+    assert (between < 4 * within / np.sqrt(means.shape[1])).all()
+    assert (within > 25).all()
+
+
+# Polygons
+
+
+@settings(max_examples=300, deadline=None)
+@given(hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)))
+def test_polygons_decode_to_exactly_the_mask(mask):
+    polygons = sd.mask_to_polygons(mask)
+    if not mask.any():
+        assert polygons == []
+        return
+    assert np.array_equal(decode(polygons, *mask.shape), mask)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(32, 200), st.integers(32, 200))
+def test_polygons_of_drawn_masks_decode_to_exactly_the_mask(seed, height, width):
+    scene = sd.draw_scene(np.random.default_rng(seed), height, width)
+    assert scene.instances
+    for instance in scene.instances:
+        assert np.array_equal(decode(sd.mask_to_polygons(instance.mask), height, width), instance.mask)
+
+
+def test_a_ring_is_cut_into_polygons_without_holes():
+    mask = np.ones((5, 7), dtype=bool)
+    mask[1:4, 2:5] = False
+    polygons = sd.mask_to_polygons(mask)
+    assert len(polygons) == 2
+    areas = [decode([polygon], 5, 7).sum() for polygon in polygons]
+    assert sum(areas) == mask.sum()
+
+
+# COCO
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_coco_annotations_are_tight_and_match_the_drawn_masks(root, split):
+    coco = load_coco(root, split)
+    assert len(coco.imgs) == SMALL[split]
+    assert [category["name"] for category in coco.loadCats(coco.getCatIds())] == list(sd.CLASSES)
+    for image_id, info in coco.imgs.items():
+        with Image.open(root / "coco" / f"{split}2017" / info["file_name"]) as image:
+            assert image.size == (info["width"], info["height"])
+        union = np.zeros((info["height"], info["width"]), dtype=int)
+        for annotation in coco.imgToAnns[image_id]:
+            mask = coco.annToMask(annotation).astype(bool)
+            rows, columns = np.nonzero(mask)
+            left, top, width, height = annotation["bbox"]
+            assert (left, top) == (columns.min(), rows.min())
+            assert (left + width - 1, top + height - 1) == (columns.max(), rows.max())
+            assert annotation["area"] == mask.sum()
+            assert annotation["iscrowd"] == 0
+            union[mask] += annotation["category_id"]
+        # Sums of category ids equal the label map only if no two masks overlap.
+        place = image_id - min(coco.imgs) + 1
+        ade_split = {"train": "training", "val": "validation"}[split]
+        labels = np.asarray(
+            Image.open(root / ADE / "annotations" / ade_split / f"ADE_{split}_{place:08d}.png")
+        )
+        assert np.array_equal(union, np.where(labels <= len(sd.CLASSES), labels, 0))
+
+
+def test_image_ids_are_unique_over_both_splits(root):
+    ids = [set(load_coco(root, split).imgs) for split in ("train", "val")]
+    assert not ids[0] & ids[1]
+
+
+def test_sizes_differ_and_stay_near_the_one_asked_for(root):
+    sizes = {(info["height"], info["width"]) for info in load_coco(root, "train").imgs.values()}
+    assert len(sizes) > 5
+    assert any(height != width for height, width in sizes)
+    # A fifth about 64 is 51.2 to 76.8, rounded to whole pixels.
+    assert all(51 <= side <= 77 for size in sizes for side in size)
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+def test_the_truth_scores_full_marks_in_the_coco_evaluation(root, kind):
+    truth = load_coco(root, "val")
+    results = [
+        {
+            "image_id": a["image_id"],
+            "category_id": a["category_id"],
+            "score": 1.0,
+            "bbox": a["bbox"],
+            "segmentation": truth.annToRLE(a),
+        }
+        for a in truth.anns.values()
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("poly2mask", [True, False])
+def test_mmdet_loads_every_instance(root, poly2mask):
+    pytest.importorskip("maxvit_dense.openmmlab", reason="needs the OpenMMLab extra", exc_type=ImportError)
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.transforms import LoadAnnotations
+
+    dataset = CocoDataset(
+        data_root=str(root / "coco"),
+        ann_file="annotations/instances_train2017.json",
+        data_prefix={"img": "train2017/"},
+        metainfo={"classes": sd.CLASSES},
+        filter_cfg={"filter_empty_gt": True, "min_size": 32},
+        pipeline=[],
+    )
+    coco = load_coco(root, "train")
+    load = LoadAnnotations(with_bbox=True, with_mask=True, poly2mask=poly2mask)
+    assert len(dataset) == SMALL["train"]
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        loaded = load({**info, "ori_shape": (info["height"], info["width"])})
+        annotations = coco.imgToAnns[info["img_id"]]
+        assert not loaded["gt_ignore_flags"].any()
+        assert loaded["gt_bboxes_labels"].tolist() == [a["category_id"] - 1 for a in annotations]
+        masks = [coco.annToMask(annotation) for annotation in annotations]
+        assert np.array_equal(loaded["gt_masks"].to_ndarray(), masks)
+
+
+# ADE20K and class folders
+
+
+def test_ade_folder_pairs_images_with_label_maps(root):
+    names = (root / ADE / "classes.txt").read_text().split()
+    assert tuple(names) == sd.SEMANTIC_CLASSES
+    seen = set()
+    for split, name in (("training", "train"), ("validation", "val")):
+        images = sorted((root / ADE / "images" / split).iterdir())
+        labels = sorted((root / ADE / "annotations" / split).iterdir())
+        assert [path.stem for path in images] == [path.stem for path in labels]
+        assert len(images) == SMALL[name]
+        for image_path, label_path in zip(images, labels, strict=True):
+            with Image.open(image_path) as image, Image.open(label_path) as label:
+                assert image.size == label.size
+                assert (image.mode, label.mode) == ("RGB", "L")
+                seen |= set(np.unique(label).tolist())
+    assert 0 in seen  # some ground is unlabelled, as in ADE20K
+    assert max(seen) <= len(names)
+    assert any(value > len(sd.CLASSES) for value in seen)
+
+
+def test_ade_images_are_those_of_coco(root):
+    coco_files = sorted((root / "coco" / "val2017").iterdir())
+    ade_files = sorted((root / ADE / "images" / "validation").iterdir())
+    assert [path.read_bytes() for path in coco_files] == [path.read_bytes() for path in ade_files]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_class_folders_hold_half_as_many_pictures_as_scenes(root, split):
+    folders = {path.name: list(path.iterdir()) for path in (root / "imagenet" / split).iterdir()}
+    assert set(folders) == set(sd.CLASSES)
+    assert {len(files) for files in folders.values()} == {SMALL[split] // 2}
+    with Image.open(folders["star"][0]) as image:
+        assert image.format == "JPEG"
+        assert image.mode == "RGB"
+
+
+def test_no_picture_appears_twice(root):
+    of_scenes = [v for k, v in digests(root / "coco").items() if k.endswith(".jpg")]
+    of_classes = list(digests(root / "imagenet").values())
+    assert len(set(of_scenes + of_classes)) == len(of_scenes) + len(of_classes)
+
+
+# Determinism
+
+
+def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
+    assert (
+        run_tool(tmp_path / "set", *(f"--{k}={v}" for k, v in SMALL.items()), "--workers=2").returncode == 0
+    )
+    assert digests(tmp_path / "set") == digests(root)
+
+
+def test_a_longer_set_begins_with_the_shorter_one_and_a_seed_changes_all(root, tmp_path):
+    sd.write_sample_data(tmp_path / "longer", **(SMALL | {"train": 12}))
+    sd.write_sample_data(tmp_path / "other", **(SMALL | {"seed": 4}))
+    ours, longer, other = (
+        {k: v for k, v in digests(path).items() if k.endswith(".jpg")}
+        for path in (root, tmp_path / "longer", tmp_path / "other")
+    )
+    assert ours.items() < longer.items()
+    assert not set(ours.values()) & set(other.values())
+
+
+# What lies there already, and failures
+
+
+def test_a_finished_set_is_left_as_it_is(root):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert sd.write_sample_data(root, **SMALL) is False
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_other_parameters_are_named_and_refused_until_forced(tmp_path):
+    sd.write_sample_data(tmp_path / "set", train=2, val=1, size=32)
+    before = digests(tmp_path)
+    with pytest.raises(
+        sd.SampleDataConflict, match=r"train 2 there, 3 asked; seed 0 there, 5 asked.*--force"
+    ):
+        sd.write_sample_data(tmp_path / "set", train=3, val=1, size=32, seed=5)
+    assert digests(tmp_path) == before
+    assert sd.write_sample_data(tmp_path / "set", train=3, val=1, size=32, seed=5, force=True) is True
+    assert len(list((tmp_path / "set" / "coco" / "train2017").iterdir())) == 3
+    assert os.listdir(tmp_path) == ["set"]
+
+
+def test_a_set_with_a_lost_file_is_not_called_complete(tmp_path):
+    sd.write_sample_data(tmp_path / "set", train=2, val=1, size=32)
+    next((tmp_path / "set" / "coco" / "val2017").iterdir()).unlink()
+    with pytest.raises(sd.SampleDataConflict, match="coco/val2017: 0 of 1 files"):
+        sd.write_sample_data(tmp_path / "set", train=2, val=1, size=32)
+
+
+@pytest.mark.parametrize("manifest", [None, "{", "[]", '{"contents": "photographs"}'])
+def test_a_foreign_directory_is_refused_even_when_forced(tmp_path, manifest):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("three years")
+    if manifest is not None:
+        (tmp_path / "mine" / "manifest.json").write_text(manifest)
+    before = digests(tmp_path)
+    result = run_tool(tmp_path / "mine", "--force")
+    assert result.returncode == 2
+    assert "is not a sample data set" in result.stderr
+    assert digests(tmp_path) == before
+
+
+def test_an_empty_directory_is_filled(tmp_path):
+    (tmp_path / "set").mkdir()
+    assert sd.write_sample_data(tmp_path / "set", train=1, val=1, size=32) is True
+    assert (tmp_path / "set" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_interrupted_run_leaves_what_was_there(tmp_path, force):
+    if force:
+        sd.write_sample_data(tmp_path / "set", train=1, val=1, size=32)
+    before = digests(tmp_path)
+
+    def interrupt(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sd.write_sample_data(tmp_path / "set", train=2, val=1, size=32, force=force, progress=interrupt)
+    assert digests(tmp_path) == before
+    assert os.listdir(tmp_path) == (["set"] if force else [])
+
+
+def test_a_write_that_fails_half_way_leaves_nothing(tmp_path):
+    def allow_small_files_only():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    result = run_tool(tmp_path / "set", "--train=20", "--val=2", preexec_fn=allow_small_files_only)
+    assert result.returncode == 2
+    assert "cannot write" in result.stderr and "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_directory_without_write_permission_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    result = run_tool(tmp_path / "set", "--train=1", "--val=1")
+    tmp_path.chmod(0o700)
+    assert result.returncode == 2
+    assert "Permission denied" in result.stderr
+
+
+def test_a_path_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    result = run_tool(tmp_path / "file" / "set", "--train=1", "--val=1")
+    assert result.returncode == 2
+    assert "Not a directory" in result.stderr and "Traceback" not in result.stderr
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("train", 0), ("train", -3), ("val", 0), ("size", 31), ("size", 2049), ("seed", -1), ("seed", 2**32)],
+)
+def test_numbers_out_of_range_are_refused_with_the_range(tmp_path, name, value):
+    with pytest.raises(ValueError, match=rf"{name} is {value}; give a whole number from \d+ to \d+"):
+        sd.write_sample_data(tmp_path / "set", **{name: value})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["train", "workers"])
+@pytest.mark.parametrize("value", [2.0, "2", True, None])
+def test_what_is_no_whole_number_is_refused(tmp_path, name, value):
+    with pytest.raises(ValueError, match=f"{name} is"):
+        sd.write_sample_data(tmp_path / "set", **{name: value})
+
+
+@pytest.mark.parametrize("option", ["--size=16", "--train=-1", "--workers=0", "--size=big", "--colour=red"])
+def test_the_tool_answers_bad_options_with_code_2(tmp_path, option):
+    result = run_tool(tmp_path / "set", option)
+    assert result.returncode == 2
+    assert result.stderr and "Traceback" not in result.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_tool_says_what_it_did_and_loads_no_torch(tmp_path):
+    args = (tmp_path / "set", "--train=2", "--val=1", "--size=32", "--workers=1")
+    first = run_tool(*args, env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"})
+    assert first.returncode == 0
+    assert "numpy" in first.stderr and "torch" not in first.stderr
+    assert "2 + 1 scenes, drawn" in first.stdout
+    again = run_tool(*args)
+    assert again.returncode == 0
+    assert "already there" in again.stdout
+    assert again.stderr == ""
+
+
+def test_progress_is_a_few_lines_away_from_a_terminal(tmp_path):
+    result = run_tool(tmp_path / "set", "--train=20", "--val=2", "--size=32", "--workers=1")
+    lines = result.stderr.splitlines()
+    assert 2 <= len(lines) <= 5
+    assert lines[-1].endswith("88/88 pictures, 100%")
+
+
+def test_the_manifest_counts_every_file(root):
+    manifest = json.loads((root / "manifest.json").read_text())
+    assert manifest["parameters"] == SMALL
+    assert sum(manifest["files"].values()) + 1 == len(digests(root))
