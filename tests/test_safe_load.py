@@ -11,9 +11,15 @@ import torch
 from safetensors.torch import save_file
 
 from maxvit_dense.errors import InputError
-from maxvit_dense.safe_load import backbone_state_dict, download_checkpoint, extract_state_dict, read_checkpoint
+from maxvit_dense.safe_load import (
+    backbone_state_dict,
+    download_checkpoint,
+    extract_state_dict,
+    read_checkpoint,
+)
 
 WEIGHTS = {"stem.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.ones(4)}
+WRAPPED = {f"module.{key}": value for key, value in WEIGHTS.items()}
 
 
 class WritesAFile:
@@ -167,8 +173,8 @@ def test_no_truncation_escapes_as_another_error(tmp_path, cut):
         {"state_dict": WEIGHTS, "meta": {}},
         {"model": WEIGHTS, "epoch": 1},
         {"state_dict": {}, "state_dict_ema": WEIGHTS},
-        {"model": {}, "model_ema": {"n_averaged": torch.tensor(3), **{f"module.{k}": WEIGHTS[k] for k in WEIGHTS}}},
-        {"state_dict": {f"module.{k}": WEIGHTS[k] for k in WEIGHTS}},
+        {"model": {}, "model_ema": {"n_averaged": torch.tensor(3), **WRAPPED}},
+        {"state_dict": WRAPPED},
         {"state_dict": {f"_orig_mod.{k}": WEIGHTS[k] for k in WEIGHTS}},
     ],
 )

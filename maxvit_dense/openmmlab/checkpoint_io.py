@@ -1,0 +1,118 @@
+"""mmengine's checkpoint reading, made safe, and the question whether a checkpoint fits a model."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+
+_EXAMPLES = 3
+
+_logger = logging.getLogger(__name__)
+
+
+def install() -> None:
+    """Send every checkpoint that mmengine opens through ``safe_load``. May be called again.
+
+    mmengine's ``_safe_torch_load`` unpickles arbitrary objects when the safe way fails, and its ``load_url``
+    always does. All its loaders (local files, http, torchvision://, openmmlab://, mmcls://, s3://, pavi://),
+    and so ``load_from``, ``resume`` and ``init_cfg``, open files through these two names and no other.
+
+    Raises:
+        ImportError: another version of mmengine, which has no such names: going on would not be safe.
+    """
+    for name, replacement in (("_safe_torch_load", _load_file), ("load_url", _load_url)):
+        if not hasattr(mmengine_checkpoint, name):
+            raise ImportError(
+                f"mmengine.runner.checkpoint has no {name} in this version of mmengine, so checkpoints "
+                "would be read unsafely. Install the version named in requirements/."
+            )
+        setattr(mmengine_checkpoint, name, replacement)
+
+
+def _load_file(file: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+    """In the place of mmengine's ``_safe_torch_load``; ``weights_only`` is always True."""
+    checkpoint = read_checkpoint(file, map_location or "cpu")
+    if "state_dict" in checkpoint:
+        return checkpoint
+    return {"state_dict": extract_state_dict(checkpoint)}
+
+
+def _load_url(
+    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
+) -> dict[str, Any]:
+    """In the place of torch's ``load_url``."""
+    return _load_file(download_checkpoint(url, progress), map_location)
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """How a checkpoint's weights differ from what a model expects.
+
+    Attributes:
+        missing: names that the model has and the checkpoint has not.
+        unexpected: names that the checkpoint has and the model has not.
+        reshaped: "name: shape in the checkpoint, not shape in the model", sizes as lists.
+    """
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.reshaped)
+
+    def __str__(self) -> str:
+        kinds = (
+            (self.reshaped, "tensors of another shape"),
+            (self.missing, "missing from the checkpoint"),
+            (self.unexpected, "unknown to the model"),
+        )
+        return "; ".join(f"{len(names)} {what} ({_listed(names)})" for names, what in kinds if names)
+
+
+def compare_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Mismatch:
+    """Load ``weights`` into ``model`` as far as they fit, and tell what does not."""
+    own = model.state_dict()
+    try:
+        loaded = model.load_state_dict(weights, strict=False)
+        missing, unexpected, reshaped = loaded.missing_keys, loaded.unexpected_keys, []
+    except RuntimeError:  # shapes differ, after the model's own load hooks have had their say
+        missing = [key for key in own if key not in weights]
+        unexpected = [key for key in weights if key not in own]
+        common = [key for key in own if key in weights and own[key].shape != weights[key].shape]
+        reshaped = [f"{key}: {list(weights[key].shape)}, not {list(own[key].shape)}" for key in common]
+    # Counters that older checkpoints lack; BatchNorm only reads them when it has no momentum.
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    return Mismatch(tuple(missing), tuple(unexpected), tuple(reshaped))
+
+
+def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], name: str, exact: bool) -> None:
+    """Make sure that a model gets all its weights from a checkpoint.
+
+    Args:
+        model: as the config builds it; its weights are overwritten.
+        checkpoint: what ``read_checkpoint`` returned.
+        name: the checkpoint's, for messages.
+        exact: refuse weights that the model does not know, too; else they are logged.
+
+    Raises:
+        InputError: weights are missing or have another shape; or any is unknown, if ``exact``.
+    """
+    mismatch = compare_weights(model, extract_state_dict(checkpoint))
+    if mismatch.missing or mismatch.reshaped or (exact and mismatch):
+        raise InputError(
+            f"{name} is a checkpoint of another model than the config's: {mismatch}. Give the config that it "
+            "was trained with (a Runner leaves it in the work dir), or another checkpoint."
+        )
+    if mismatch:
+        _logger.warning("%s: left out: %s.", name, mismatch)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")

@@ -1,0 +1,51 @@
+"""Several processes: what the launcher must have set, and training without a GPU."""
+
+import os
+
+from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
+from torch import distributed
+
+from ..errors import InputError
+
+# What mmengine reads of each launcher's environment, and how the launcher is started.
+_ENVIRONMENT = {
+    "pytorch": (("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"), "torchrun --nproc_per_node=GPUS"),
+    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun --ntasks=GPUS python"),
+    "mpi": (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"), "mpirun -n GPUS python"),
+}
+
+
+def prepare_launch(cfg: Config, launcher: str) -> None:
+    """Set the launcher in ``cfg``; without a GPU, have the processes work together over gloo.
+
+    Raises:
+        InputError: the environment is not the launcher's; slurm or mpi without a GPU.
+    """
+    cfg.launcher = launcher
+    if launcher == "none":
+        return
+    variables, command = _ENVIRONMENT[launcher]
+    absent = [name for name in variables if name not in os.environ]
+    if absent:
+        raise InputError(
+            f"--launcher {launcher} finds no {', '.join(absent)} in the environment. Start the processes "
+            f"with: {command} tools/... --launcher {launcher}"
+        )
+    if get_device() != "cpu":
+        return
+    if launcher != "pytorch":
+        raise InputError(f"--launcher {launcher} needs a GPU a process. Without GPUs use --launcher pytorch.")
+    # mmengine names a GPU for each process; None is DistributedDataParallel's word for the CPU.
+    cfg.model_wrapper_cfg = ConfigDict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+
+
+def init_cpu_group(launcher: str) -> None:
+    """Join the processes over gloo where there is no GPU; mmengine's own way always selects one."""
+    if launcher == "pytorch" and get_device() == "cpu" and not distributed.is_initialized():
+        distributed.init_process_group("gloo")

@@ -1,0 +1,79 @@
+"""What the command lines of train.py and test.py have in common. Imports no torch: --help answers at once."""
+
+import argparse
+import logging
+import os
+import sys
+
+from mmengine.config import DictAction
+
+_RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+
+
+class ConfigOverrides(DictAction):
+    """mmengine's KEY=VALUE pairs, with a usage message for a pair without its "="."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        for value in values:
+            if "=" not in value:
+                raise argparse.ArgumentError(self, f"{value!r} is not of the form KEY=VALUE")
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that mean the same in training and testing."""
+    parser.add_argument("--work-dir", metavar="DIR", help="for logs and results (work_dirs/<config name>)")
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="folder of the data, in place of the config's (annotations/, ...)"
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOverrides,
+        metavar="KEY=VALUE",
+        help="entries of the config to replace, for example train_cfg.max_epochs=24 "
+        "train_dataloader.batch_size=4 key=[a,b] key=\"[(a,b),(c,d)]\" (no spaces)",
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="what started the processes; pytorch means torchrun (%(default)s)",
+    )
+    # torch.distributed.launch passes this to each process; torchrun sets LOCAL_RANK instead.
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def start(args: argparse.Namespace, files: dict[str, str]) -> str | None:
+    """Settle what needs no torch: the local rank, progress messages, and whether ``files`` are there.
+
+    Args:
+        args: of a parser with ``add_run_arguments``.
+        files: path by what it is, "config" for example.
+
+    Returns:
+        What is wrong, or None.
+    """
+    if args.launcher != "none":
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    for what, path in files.items():
+        if not os.path.isfile(path):
+            return f"There is no {what} file {path}. Check the path."
+    if args.data_root and not os.path.isdir(args.data_root):
+        return f"There is no data root {args.data_root}. Give the folder that holds the data set."
+    if _is_first_process():
+        logger = logging.getLogger("maxvit_dense")
+        logger.handlers[:] = [logging.StreamHandler(sys.stderr)]
+        logger.setLevel(logging.INFO)
+    return None
+
+
+def fail(tool: str, message: object) -> int:
+    """Print the one message of a usage mistake, once among all processes; the exit code to return."""
+    if _is_first_process():
+        print(f"{tool}: {message}", file=sys.stderr)
+    return 2
+
+
+def _is_first_process() -> bool:
+    return all(os.environ.get(name, "0") == "0" for name in _RANK_VARIABLES)

@@ -1,0 +1,64 @@
+"""Evaluate a checkpoint: `python tools/test.py configs/maskrcnn_maxvit_t_coco.py checkpoint.pth`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.test
+
+from _arguments import add_run_arguments, fail, start  # noqa: E402
+
+_OUT_SUFFIXES = (".json", ".pkl")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Evaluate a checkpoint with mmengine's Runner and print its metrics. Input that cannot "
+        "be used gets one message and exit code 2, and nothing is written."
+    )
+    parser.add_argument("config", help="config file, for example configs/maskrcnn_maxvit_t_coco.py")
+    parser.add_argument("checkpoint", help="weights to evaluate: .pth of a training run, or .safetensors")
+    parser.add_argument("--show-dir", metavar="DIR", help="write each image with what was found in it here")
+    parser.add_argument(
+        "--out",
+        metavar="FILE",
+        help="NAME.json: metrics, and for COCO data the results in COCO's format as NAME.bbox.json and "
+        "NAME.segm.json; NAME.pkl: all predictions as a pickle",
+    )
+    add_run_arguments(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 evaluated, 2 the input cannot be used; a failing evaluation raises."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.out and not args.out.endswith(_OUT_SUFFIXES):
+        parser.error(f"--out must end in {' or '.join(_OUT_SUFFIXES)}, not {args.out!r}")
+    mistake = start(args, {"config": args.config, "checkpoint": args.checkpoint})
+    if mistake:
+        return fail("test", mistake)
+
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab import results, run
+
+    try:
+        cfg = run.prepare_test(
+            args.config,
+            args.checkpoint,
+            overrides=args.cfg_options,
+            work_dir=args.work_dir,
+            data_root=args.data_root,
+            launcher=args.launcher,
+            show_dir=args.show_dir,
+            out=args.out,
+        )
+        runner = run.build_runner(cfg)
+    except InputError as error:
+        return fail("test", error)
+    results.report_metrics(runner.test(), cfg, args.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

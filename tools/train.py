@@ -1,0 +1,72 @@
+"""Train a model from a config: `python tools/train.py configs/maskrcnn_maxvit_t_coco.py`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.train
+
+from _arguments import add_run_arguments, fail, start  # noqa: E402
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Train a model from a config with mmengine's Runner. Loss, learning rate, time left, "
+        "memory and metrics are shown and written to the work dir, for TensorBoard too. Input that cannot "
+        "be used gets one message and exit code 2, and nothing is written."
+    )
+    parser.add_argument("config", help="config file, for example configs/maskrcnn_maxvit_t_coco.py")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from the last checkpoint of the work dir, or from the given one",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (GPU only)")
+    parser.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate by the actual batch size over auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        "--bad-boxes",
+        choices=["refuse", "skip"],
+        default="refuse",
+        help="annotated boxes that reach outside their image: stop and list them, or leave them out of "
+        "training (%(default)s)",
+    )
+    add_run_arguments(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 trained, 2 the input cannot be used; a failing training run raises."""
+    args = _parser().parse_args(argv)
+    mistake = start(args, {"config": args.config})
+    if mistake:
+        return fail("train", mistake)
+
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab import run
+
+    try:
+        cfg = run.prepare_training(
+            args.config,
+            overrides=args.cfg_options,
+            work_dir=args.work_dir,
+            data_root=args.data_root,
+            bad_boxes=args.bad_boxes,
+            resume=args.resume,
+            amp=args.amp,
+            auto_scale_lr=args.auto_scale_lr,
+            launcher=args.launcher,
+        )
+        run.build_runner(cfg).train()
+    except InputError as error:
+        return fail("train", error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
