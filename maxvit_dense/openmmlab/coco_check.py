@@ -195,7 +195,9 @@ def _category_faults(categories: list, classes: Sequence[str]) -> list[Fault]:
     unknown = [str(name) for name in names if name not in classes]
     absent = [str(name) for name in classes if name not in names]
     # Labels are numbered by the file's order and named by the config's, so both must be the same list.
-    moved = [] if unknown or absent or twice else [f"{n} is number {names.index(n)}" for n in names]
+    same_names = not (unknown or absent or twice)
+    pairs = zip(names, classes, strict=True) if same_names else ()
+    moved = [f"{theirs} is where the config has {ours}" for theirs, ours in pairs if theirs != ours]
     return [
         *_fault("repeated category", "categories named twice", twice, "Give each its own name."),
         *_fault("unknown category", "categories that the config does not know", unknown, remedy),
