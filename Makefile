@@ -24,7 +24,7 @@ unexport PYTHONPATH PYTHONHOME
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
-	@echo "make setup  set up $(VENV) alone: pinned versions, 5.5 GB (TORCH=2.11: the PyTorch before)"
+	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make clean  remove the environments and caches; results in work_dirs/ and data/ stay"
 
