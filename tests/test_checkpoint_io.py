@@ -1,0 +1,248 @@
+"""Every way in which mmengine opens a checkpoint is safe, and misfits are told in one message."""
+
+import io
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+pytest.importorskip("mmengine")
+
+import mmengine.runner.checkpoint as mmengine_checkpoint  # noqa: E402
+from mmengine.evaluator import BaseMetric  # noqa: E402
+from mmengine.model import BaseModel, BaseModule  # noqa: E402
+from mmengine.runner import CheckpointLoader, Runner, load_checkpoint  # noqa: E402
+
+import maxvit_dense.openmmlab  # noqa: E402, F401
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.openmmlab import checkpoint_io  # noqa: E402
+from maxvit_dense.openmmlab.checkpoint_io import check_fit, compare_weights, install  # noqa: E402
+from maxvit_dense.safe_load import extract_state_dict, read_checkpoint  # noqa: E402
+
+
+class WritesAFile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"echo ran > {self.path}",)
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A checkpoint with weights and a call that would create the file ``proof``."""
+    path = tmp_path / "h.pth"
+    torch.save({"state_dict": nn.Linear(2, 2).state_dict(), "meta": WritesAFile(tmp_path / "proof")}, path)
+    return path
+
+
+def open_locally(path, monkeypatch):
+    CheckpointLoader.load_checkpoint(str(path))
+
+
+def open_stream(path, monkeypatch):
+    mmengine_checkpoint._safe_torch_load(io.BytesIO(path.read_bytes()))
+
+
+def open_asking_for_objects(path, monkeypatch):
+    mmengine_checkpoint._safe_torch_load(str(path), weights_only=False)
+
+
+def open_into_model(path, monkeypatch):
+    load_checkpoint(nn.Linear(2, 2), str(path))
+
+
+def open_by_init_cfg(path, monkeypatch):
+    class Module(BaseModule):
+        def __init__(self):
+            super().__init__(init_cfg=dict(type="Pretrained", checkpoint=str(path)))
+            self.fc = nn.Linear(2, 2)
+
+    Module().init_weights()
+
+
+def open_by_address(path, monkeypatch):
+    monkeypatch.setattr(checkpoint_io, "download_checkpoint", lambda url, progress: path)
+    CheckpointLoader.load_checkpoint("https://example.org/h.pth")
+
+
+def open_by_zoo_name(path, monkeypatch):
+    monkeypatch.setattr(checkpoint_io, "download_checkpoint", lambda url, progress: path)
+    CheckpointLoader.load_checkpoint("torchvision://resnet50")
+
+
+WAYS = [
+    open_locally,
+    open_stream,
+    open_asking_for_objects,
+    open_into_model,
+    open_by_init_cfg,
+    open_by_address,
+    open_by_zoo_name,
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_mmengine_refuses_a_hostile_checkpoint(hostile, way, monkeypatch):
+    with pytest.raises(InputError, match="system"):
+        way(hostile, monkeypatch)
+    assert not (hostile.parent / "proof").exists()
+
+
+def test_without_this_package_mmengine_would_run_it(hostile):
+    """The reason for it all: what mmengine's own fallback does."""
+    torch.load(hostile, weights_only=False)
+    assert (hostile.parent / "proof").exists()
+
+
+def test_every_scheme_opens_files_by_the_two_replaced_names():
+    """A loader that called torch.load itself would slip past the replacement."""
+    for loader in CheckpointLoader._schemes.values():
+        names = set(loader.__code__.co_names)
+        assert names & {"_safe_torch_load", "load_url", "load_from_http"}, loader
+        assert "torch" not in names or loader.__name__ == "load_from_http", loader  # its barrier
+
+
+def test_another_mmengine_is_refused(monkeypatch):
+    monkeypatch.delattr(mmengine_checkpoint, "load_url")
+    with pytest.raises(ImportError, match="no load_url"):
+        install()
+
+
+@pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"model": w}, lambda w: {"state_dict_ema": w}])
+def test_layouts_that_mmengine_does_not_know_load_too(tmp_path, wrap):
+    source, target = nn.Linear(3, 2), nn.Linear(3, 2)
+    torch.save(wrap(source.state_dict()), tmp_path / "w.pth")
+    load_checkpoint(target, str(tmp_path / "w.pth"), strict=True)
+    assert torch.equal(source.weight, target.weight)
+
+
+# A Runner's own checkpoints.
+
+
+class Model(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.bn = nn.BatchNorm1d(2)
+
+    def forward(self, inputs, mode="tensor"):
+        outputs = self.bn(self.fc(torch.stack(list(inputs))))
+        return dict(loss=outputs.square().mean()) if mode == "loss" else [{}]
+
+
+class Points(Dataset):
+    metainfo = dict(classes=("a", "b"), palette=np.zeros((2, 3), dtype=int))
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.randn(2))
+
+
+class Figures(BaseMetric):
+    """Metrics in each kind of number that an evaluator may return."""
+
+    def process(self, data_batch, data_samples):
+        self.results.append(1)
+
+    def compute_metrics(self, results):
+        return dict(double=np.float64(0.5), single=np.float32(0.25), count=np.int64(3), plain=1.0)
+
+
+def run(work_dir, **options):
+    data = dict(dataset=Points(), batch_size=2, sampler=dict(type="DefaultSampler", shuffle=False))
+    one_cycle = dict(type="OneCycleLR", eta_max=0.1, total_steps=9, by_epoch=False)
+    return Runner(
+        model=Model(),
+        work_dir=str(work_dir),
+        train_dataloader=data,
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
+        param_scheduler=[dict(type="LinearLR", start_factor=0.1, by_epoch=False, end=3), one_cycle],
+        val_dataloader=data,
+        val_cfg=dict(),
+        val_evaluator=[dict(type=Figures)],
+        custom_hooks=[dict(type="EMAHook")],
+        default_hooks=dict(
+            checkpoint=dict(type="CheckpointHook", interval=1, save_best="double", rule="greater")
+        ),
+        experiment_name=f"{work_dir}{len(options)}",  # mmengine shares loggers and records by this name
+        **options,
+    )
+
+
+def test_all_of_a_runners_checkpoint_survives(tmp_path):
+    runner = run(tmp_path)
+    runner.train()
+    checkpoint = read_checkpoint(tmp_path / "epoch_2.pth")
+    history = checkpoint["message_hub"]["log_scalars"]["train/loss"]
+    assert history.mean(4) == runner.message_hub.get_scalar("train/loss").mean(4)
+    assert checkpoint["message_hub"]["runtime_info"]["best_score"] == 0.5
+    assert checkpoint["optimizer"]["param_groups"][0]["lr"] == runner.optim_wrapper.get_lr()["lr"][0]
+    raw = extract_state_dict(checkpoint, averaged=False)
+    assert torch.equal(raw["fc.weight"], runner.model.fc.weight)
+    assert not torch.equal(extract_state_dict(checkpoint)["fc.weight"], raw["fc.weight"])
+    # What mmengine itself reads, unpickling without limits, is the same.
+    assert pickle.dumps(checkpoint["meta"]) == pickle.dumps(
+        torch.load(tmp_path / "epoch_2.pth", weights_only=False)["meta"]
+    )
+
+
+def test_a_runner_resumes_from_it(tmp_path):
+    run(tmp_path).train()
+    runner = run(tmp_path, resume=True, load_from=str(tmp_path / "epoch_1.pth"))
+    runner.train()
+    assert runner.epoch == 2 and runner.iter == 4
+    assert len(runner.message_hub.get_scalar("train/loss").data[0]) == 4  # history of both epochs
+
+
+# Fitting a model.
+
+
+def model(width=4):
+    return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width))
+
+
+def test_matching_weights_are_loaded():
+    source, target = model(), model()
+    assert not compare_weights(target, source.state_dict())
+    assert torch.equal(source[0].weight, target[0].weight)
+
+
+def test_older_checkpoints_without_batch_counters_fit():
+    weights = model().state_dict()
+    del weights["1.num_batches_tracked"]
+    assert not compare_weights(model(), weights)
+
+
+def test_misfits_are_told_apart():
+    weights = model(5).state_dict()
+    del weights["1.bias"]
+    weights["2.weight"] = torch.zeros(1)
+    mismatch = compare_weights(model(4), weights)
+    assert mismatch.missing == ("1.bias",)
+    assert mismatch.unexpected == ("2.weight",)
+    assert mismatch.reshaped[0] == "0.weight: [5, 3], not [4, 3]"
+    assert "5 tensors of another shape (0.weight: [5, 3], not [4, 3], " in str(mismatch)
+    assert "1 missing from the checkpoint (1.bias)" in str(mismatch)
+
+
+def test_a_misfit_is_refused_briefly():
+    large = nn.Sequential(*[model() for _ in range(50)])
+    with pytest.raises(InputError, match="file.pth is a checkpoint of another model") as caught:
+        check_fit(large, model(5).state_dict(), "file.pth", exact=False)
+    assert len(str(caught.value)) < 1000
+
+
+def test_surplus_weights_are_logged_unless_an_exact_fit_is_needed(caplog):
+    checkpoint = {"state_dict": {**model().state_dict(), "head.weight": torch.zeros(1)}}
+    check_fit(model(), checkpoint, "file.pth", exact=False)
+    assert "1 unknown to the model (head.weight)" in caplog.text
+    with pytest.raises(InputError, match="1 unknown to the model"):
+        check_fit(model(), checkpoint, "file.pth", exact=True)
