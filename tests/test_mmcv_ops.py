@@ -481,16 +481,32 @@ def run_python(script, *extra_path):
     )
 
 
-def test_a_compiled_extension_wins(tmp_path):
+@pytest.fixture
+def compiled_mmcv(tmp_path):
+    """A folder with a package mmcv whose _ext stands for a compiled one."""
     (tmp_path / "mmcv").mkdir()
     (tmp_path / "mmcv" / "__init__.py").touch()
     (tmp_path / "mmcv" / "_ext.py").write_text("compiled = True\n")
+    return tmp_path
+
+
+def test_a_compiled_extension_wins(compiled_mmcv):
     done = run_python(
         LOAD_ALONE + "before = list(sys.meta_path)\n"
         "assert mmcv_ops.install() is False and sys.meta_path == before\n"
         "import mmcv._ext\n"
-        "assert mmcv._ext.compiled and mmcv_ops.install() is False\n",
-        tmp_path,
+        "assert mmcv._ext.compiled is True and mmcv_ops.install() is False\n",
+        compiled_mmcv,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_compiled_extension_wins_when_it_appears_after_installing(compiled_mmcv):
+    done = run_python(
+        LOAD_ALONE + "assert mmcv_ops.install() is True\n"
+        f"sys.path.insert(0, {str(compiled_mmcv)!r})\n"
+        "import mmcv._ext\n"
+        "assert mmcv._ext.compiled is True\n"
     )
     assert done.returncode == 0, done.stderr
 

@@ -52,6 +52,5 @@ def _attend(value: Tensor, shapes: Tensor, locations: Tensor, weights: Tensor) -
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
     value, locations, weights = at_least_float32(value, locations, weights)
-    with torch.autocast(value.device.type, enabled=False):
-        # As a list: iterating over a tensor on the GPU would wait for it once per number.
-        return multi_scale_deformable_attn_pytorch(value, shapes.tolist(), locations, weights)
+    # Shapes as a list: iterating over a tensor on the GPU would wait for it once per number.
+    return multi_scale_deformable_attn_pytorch(value, shapes.tolist(), locations, weights)
