@@ -4,8 +4,11 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 from mmengine.config import DictAction
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 

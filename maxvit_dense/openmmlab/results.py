@@ -30,7 +30,7 @@ def draw_pictures(cfg: Config, show_dir: str) -> None:
     Raises:
         InputError: the config has no hook that can.
     """
-    hook = cfg.get("default_hooks", {}).get("visualization", {})
+    hook = (cfg.get("default_hooks") or {}).get("visualization") or {}
     if hook.get("type") != "DetVisualizationHook":
         raise InputError(
             "--show-dir needs default_hooks.visualization of type DetVisualizationHook in the config, and it "

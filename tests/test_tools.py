@@ -1,0 +1,422 @@
+"""tools/train.py and tools/test.py through their command lines: what they leave behind, what they refuse."""
+
+import importlib
+import json
+import os
+import pickle
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("mmdet")
+
+from mmengine.config import Config  # noqa: E402
+
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.openmmlab import launch, run  # noqa: E402
+from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
+from maxvit_dense.sample_data import CLASSES, write_sample_data  # noqa: E402
+
+TOOLS = Path(__file__).resolve().parent.parent / "tools"
+train = importlib.import_module("tools.train").main
+evaluate = importlib.import_module("tools.test").main
+
+CONFIG = f'''
+_base_ = [
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "mmdet::_base_/datasets/coco_instance.py",
+    "mmdet::_base_/default_runtime.py",
+]
+custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
+meta = dict(classes={CLASSES!r})
+roi = dict(out_channels=16)
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=1),
+    backbone=dict(_delete_=True, type="MaxViT", arch="mini", out_indices=(0, 1, 2, 3)),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=16),
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=roi,
+        mask_roi_extractor=roi,
+        bbox_head=dict(in_channels=16, fc_out_channels=32, num_classes={len(CLASSES)}),
+        mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1, num_classes={len(CLASSES)}),
+    ),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=50), rcnn=dict(sampler=dict(num=32))),
+    test_cfg=dict(rpn=dict(max_per_img=20), rcnn=dict(max_per_img=5, score_thr=0.0)),
+)
+load = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(64, 64), keep_ratio=True)]
+pack = [dict(type="LoadAnnotations", with_bbox=True, with_mask=True), dict(type="PackDetInputs")]
+train_pipeline = [load[0], pack[0], load[1], pack[1]]
+keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+test_pipeline = [*load, pack[0], dict(type="PackDetInputs", meta_keys=keys)]
+workers = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=2, dataset=dict(metainfo=meta, pipeline=train_pipeline), **workers)
+val_dataloader = dict(dataset=dict(metainfo=meta, pipeline=test_pipeline), **workers)
+test_dataloader = val_dataloader
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=1)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
+default_hooks = dict(logger=dict(interval=1))
+auto_scale_lr = dict(base_batch_size=4)
+'''
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four training and two validation scenes of about 64 pixels, in COCO's layout."""
+    root = tmp_path_factory.mktemp("data")
+    write_sample_data(str(root / "sample"), train=4, val=2, size=64, seed=0)
+    return root / "sample" / "coco"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """One file with its bases written out: mmengine takes over a second to resolve them at each load."""
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "short.py").write_text(CONFIG)
+    Config.fromfile(folder / "short.py").dump(folder / "tiny.py")
+    return folder / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def trained(config, data, tmp_path_factory):
+    """The work dir of a finished epoch."""
+    work_dir = tmp_path_factory.mktemp("trained")
+    assert train([str(config), "--data-root", str(data), "--work-dir", str(work_dir)]) == 0
+    return work_dir
+
+
+@pytest.fixture
+def options(config, data, tmp_path):
+    """Arguments of a run that would work, into a work dir that does not exist yet."""
+    return [str(config), "--data-root", str(data), "--work-dir", str(tmp_path / "work")]
+
+
+def log_of(work_dir):
+    return max(work_dir.glob("*/*.log")).read_text()
+
+
+def copied(data, tmp_path):
+    return Path(shutil.copytree(data, tmp_path / "copy"))
+
+
+def edit_annotations(root, change):
+    path = root / "annotations" / "instances_train2017.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+# What a training run leaves behind.
+
+
+def test_training_shows_loss_rate_time_left_memory_and_ap(trained):
+    lines = [line for line in log_of(trained).splitlines() if "Epoch(train)" in line]
+    assert len(lines) == 2
+    for figure in ("lr: 1.0000e-03", "eta: ", "loss: ", "loss_mask: ", "memory: "):
+        assert figure in lines[-1]
+    assert "coco/bbox_mAP_50: " in log_of(trained) and "coco/segm_mAP_50: " in log_of(trained)
+
+
+def test_training_writes_for_tensorboard(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = trained.glob("*/vis_data")
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    assert {"lr", "loss", "memory", "coco/bbox_mAP"} <= set(events.Tags()["scalars"])
+    assert events.Scalars("memory")[-1].value > 100  # MB; torch alone takes more
+
+
+def test_training_leaves_a_checkpoint_and_its_config(trained, config):
+    assert (trained / "last_checkpoint").read_text() == str(trained / "epoch_1.pth")
+    assert "backbone" in next(iter(read_checkpoint(trained / "epoch_1.pth")["state_dict"]))
+    again = run.prepare_training(str(trained / config.name))
+    kinds = [backend["type"] for backend in again.visualizer.vis_backends]
+    assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]  # once, though the file names it already
+    assert [hook["type"] for hook in again.custom_hooks] == ["PeakMemoryHook"]
+
+
+def test_resume_goes_on_after_the_last_checkpoint(trained, options, tmp_path):
+    shutil.copytree(trained, tmp_path / "work")  # a moved work dir: its record names the old place
+    (trained / "epoch_1.pth").rename(trained / "aside.pth")
+    try:
+        assert train([*options, "--resume", "--cfg-options", "train_cfg.max_epochs=2"]) == 0
+    finally:
+        (trained / "aside.pth").rename(trained / "epoch_1.pth")
+    assert "resumed epoch: 1, iter: 2" in log_of(tmp_path / "work")
+    assert read_checkpoint(tmp_path / "work" / "epoch_2.pth")["meta"]["iter"] == 4
+
+
+def test_skipping_bad_boxes_trains_without_them(options, data, tmp_path, capsys):
+    root = copied(data, tmp_path)
+    edit_annotations(root, lambda c: c["annotations"][0].update(bbox=[50, 50, 500, 500]))
+    before = (root / "annotations" / "instances_train2017.json").read_bytes()
+    options[2] = str(root)
+    assert train(options) == 2
+    assert "1 boxes reach outside their image: [50, 50, 500, 500]" in capsys.readouterr().err
+    assert train([*options, "--bad-boxes", "skip"]) == 0
+    assert "1 boxes reach outside" in capsys.readouterr().err
+    assert "DropOutsideBoxes" in (tmp_path / "work" / "tiny.py").read_text()
+    assert (root / "annotations" / "instances_train2017.json").read_bytes() == before
+
+
+def test_two_processes_train_together_without_a_gpu(options, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = [str(TOOLS / "train.py"), *options, "--launcher", "pytorch"]
+    environment = dict(os.environ, CUDA_VISIBLE_DEVICES="", OMP_NUM_THREADS="1")
+    done = subprocess.run([*command, *script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "Epoch(train) [1][1/1]" in log_of(tmp_path / "work")  # four images, two processes, two at a time
+    assert (tmp_path / "work" / "epoch_1.pth").is_file()
+
+
+# What an evaluation leaves behind.
+
+
+def test_evaluation_prints_its_metrics_and_draws(trained, options, tmp_path, capsys):
+    extra = ["--show-dir", str(tmp_path / "pictures"), "--out", str(tmp_path / "results" / "r.json")]
+    assert evaluate([options[0], str(trained / "epoch_1.pth"), *options[1:], *extra]) == 0
+    printed = dict(line.split() for line in capsys.readouterr().out.splitlines()[-12:])
+    report = json.loads((tmp_path / "results" / "r.json").read_text())
+    assert {name: float(value) for name, value in printed.items()} == report["metrics"]
+    assert report["checkpoint"] == str(trained / "epoch_1.pth")
+    assert report["versions"]["torch"] == torch.__version__.split("+")[0]
+    found = json.loads((tmp_path / "results" / "r.segm.json").read_text())
+    assert len(found) == 10 and set(found[0]) == {"image_id", "bbox", "score", "category_id", "segmentation"}
+    pictures = sorted((tmp_path / "pictures").iterdir())
+    assert len(pictures) == 2
+    images = [Image.open(path) for path in pictures]
+    assert all(image.width > 1.5 * image.height for image in images)  # truth left, findings right
+
+
+def test_all_predictions_go_into_a_pickle(trained, options, tmp_path):
+    out = tmp_path / "p.pkl"
+    assert evaluate([options[0], str(trained / "epoch_1.pth"), *options[1:], "--out", str(out)]) == 0
+    predictions = pickle.loads(out.read_bytes())
+    assert len(predictions) == 2
+    assert set(predictions[0]["pred_instances"]) == {"bboxes", "scores", "labels", "masks"}
+
+
+# What is refused. Each: arguments, and the one message.
+
+
+def refused(main, arguments, capsys, tmp_path, tool):
+    """Run a tool that must refuse; its message. Nothing may have been written."""
+    before = sorted(tmp_path.rglob("*"))
+    assert main(arguments) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+    lines = capsys.readouterr().err.splitlines()
+    messages = [line for line in lines if line.startswith(f"{tool}: ")]
+    assert len(messages) == 1
+    assert "Traceback" not in "".join(lines)
+    return "\n".join(lines[lines.index(messages[0]) :])
+
+
+def pretrained(path):
+    return ["model.backbone.init_cfg.type=Pretrained", f"model.backbone.init_cfg.checkpoint={path}"]
+
+
+TRAIN_REFUSED = [
+    (["--resume"], "finds nothing to resume: .*work has no last_checkpoint"),
+    (["--resume", "absent.pth"], "no checkpoint file absent.pth"),
+    (["--amp"], "--amp needs a GPU"),
+    (["--cfg-options", "optim_wrapper.type=ApexOptimWrapper", "--amp"], "not ApexOptimWrapper"),
+    (["--auto-scale-lr", "--cfg-options", "auto_scale_lr.base_batch_size=0"], "base_batch_size=16"),
+    (["--launcher", "pytorch"], "no RANK, WORLD_SIZE.*torchrun"),
+    (["--launcher", "slurm"], "no SLURM_PROCID.*srun"),
+    (["--data-root", "absent"], "no data root absent"),
+    (["--cfg-options", "train_dataloader.dataset.ann_file=absent.json"], "no annotation file .*absent.json"),
+    (["--cfg-options", "train_dataloader.dataset.data_prefix.img=absent/"], "4 of 4 images do not exist"),
+    (["--cfg-options", "train_dataloader.dataset.metainfo.classes=cat,dog"], "config does not know: circle"),
+    (["--cfg-options", "model.roi_head.mask_head.num_classes=80"], "roi_head.mask_head.num_classes is 80"),
+    (["--cfg-options", "model.backbone.arch=huge"], "cannot be built: .*huge"),
+    (["--cfg-options", "model.neck.out_chanels=8"], "cannot be built: .*out_chanels"),
+    (["--cfg-options", "load_from=absent.pth"], "no checkpoint file absent.pth"),
+    (["--cfg-options", *pretrained("no.pth")], "no checkpoint file no.pth"),
+    (["--cfg-options", "train_cfg="], "has no train_cfg"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), TRAIN_REFUSED)
+def test_training_refuses_and_writes_nothing(options, arguments, message, capsys, tmp_path, monkeypatch):
+    for name in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(run, "get_device", lambda: "cpu")
+    said = refused(train, [*options, *arguments], capsys, tmp_path, "train")
+    assert re.search(message, said), said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no config file"),
+        ("model = dict(", "SyntaxError"),
+        ("_base_ = 'mmdet::no/such.py'", "cannot be loaded"),
+        ("custom_imports = dict(imports=['no_module'], allow_failed_imports=False)", "no_module"),
+        ("model = dict(type='MaskRCNN')", "has no train_dataloader, train_cfg, optim_wrapper"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_refused(options, text, message, capsys, tmp_path):
+    path = tmp_path / "config.py"
+    if text is not None:
+        path.write_text(text)
+    said = refused(train, [str(path), *options[1:]], capsys, tmp_path, "train")
+    assert re.search(message, said), said
+
+
+def test_a_work_dir_that_cannot_be_made_is_refused(options, capsys, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    options[-1] = str(tmp_path / "file" / "work")
+    assert "file is a file" in refused(train, options, capsys, tmp_path, "train")
+    options[-1] = str(tmp_path / "work")
+    with monkeypatch.context() as patch:  # tests may run as root, who may write anywhere
+        patch.setattr(os, "access", lambda path, mode: False)
+        assert f"No permission to write in {tmp_path}" in refused(train, options, capsys, tmp_path, "train")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50 * 2**20))
+        assert "0.0 GiB free" in refused(train, options, capsys, tmp_path, "train")
+    with monkeypatch.context() as patch:
+        patch.setattr(run.os, "makedirs", raises(OSError(28, "No space left on device")))
+        assert "No space left" in refused(train, options, capsys, tmp_path, "train")
+
+
+def raises(error):
+    def call(*args, **kwargs):
+        raise error
+
+    return call
+
+
+def test_resuming_what_is_no_training_state_is_refused(trained, options, capsys, tmp_path):
+    checkpoint = read_checkpoint(trained / "epoch_1.pth")
+    torch.save({"state_dict": checkpoint["state_dict"], "meta": {}}, tmp_path / "weights.pth")
+    said = refused(train, [*options, "--resume", str(tmp_path / "weights.pth")], capsys, tmp_path, "train")
+    assert "has no message_hub, optimizer" in said and "load_from=FILE" in said
+    smaller = ["--cfg-options", "model.roi_head.mask_head.num_convs=2"]
+    resume = ["--resume", str(trained / "epoch_1.pth")]
+    said = refused(train, [*options, *resume, *smaller], capsys, tmp_path, "train")
+    assert "checkpoint of another model" in said and "2 missing from the checkpoint" in said
+
+
+def test_evaluating_a_checkpoint_of_another_size_is_refused_briefly(trained, options, capsys, tmp_path):
+    arguments = [options[0], str(trained / "epoch_1.pth"), *options[1:]]
+    larger = ["--cfg-options", "model.backbone.arch=t", "model.neck.in_channels=[64,128,256,512]"]
+    said = refused(evaluate, [*arguments, *larger], capsys, tmp_path, "test")
+    assert "checkpoint of another model" in said
+    assert re.search(r"\d+ tensors of another shape \(backbone", said)
+    assert len(said) < 1200
+
+
+def test_evaluating_a_bad_checkpoint_is_refused(trained, options, capsys, tmp_path):
+    whole = (trained / "epoch_1.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.pth").write_text("not weights")
+    messages = {"cut.pth": "truncated", "text.pth": "no checkpoint", "absent.pth": "no checkpoint file"}
+    for name, message in messages.items():
+        said = refused(evaluate, [options[0], str(tmp_path / name), *options[1:]], capsys, tmp_path, "test")
+        assert message in said
+
+
+class WritesAFile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"echo ran > {self.path}",)
+
+
+def test_no_tool_runs_code_of_a_checkpoint(trained, options, capsys, tmp_path):
+    checkpoint = read_checkpoint(trained / "epoch_1.pth")
+    path, proof = str(tmp_path / "hostile.pth"), tmp_path / "proof"
+    torch.save({**checkpoint, "extra": WritesAFile(proof)}, path)
+    ways = [
+        (evaluate, [options[0], path, *options[1:]], "test"),
+        (train, [*options, "--resume", path], "train"),
+        (train, [*options, "--cfg-options", f"load_from={path}"], "train"),
+        (train, [*options, "--cfg-options", *pretrained(path)], "train"),
+    ]
+    for main, arguments, tool in ways:
+        assert "system" in refused(main, arguments, capsys, tmp_path, tool)
+    assert not proof.exists()
+
+
+def test_pictures_and_predictions_that_cannot_be_written_are_refused(trained, options, capsys, tmp_path):
+    arguments = [options[0], str(trained / "epoch_1.pth"), *options[1:]]
+    (tmp_path / "file").touch()
+    for extra in (["--show-dir", str(tmp_path / "file")], ["--out", str(tmp_path / "file" / "r.json")]):
+        assert "is a file" in refused(evaluate, [*arguments, *extra], capsys, tmp_path, "test")
+    no_hook = ["--show-dir", str(tmp_path / "d"), "--cfg-options", "default_hooks.visualization=None"]
+    assert "DetVisualizationHook" in refused(evaluate, [*arguments, *no_hook], capsys, tmp_path, "test")
+
+
+# What the options set.
+
+
+def test_amp_and_learning_rate_scaling_are_set(config, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "get_device", lambda: "cuda")
+    cfg = run.prepare_training(
+        str(config), data_root=str(data), work_dir=str(tmp_path / "work"), amp=True, auto_scale_lr=True
+    )
+    assert cfg.optim_wrapper.type == "AmpOptimWrapper" and cfg.optim_wrapper.loss_scale == "dynamic"
+    assert cfg.auto_scale_lr == dict(base_batch_size=4, enable=True)
+
+
+def test_the_work_dir_is_named_after_the_config(config, data, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    cfg = run.prepare_training(str(config), data_root=str(data))
+    assert cfg.work_dir == os.path.join("work_dirs", "tiny")
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "mpi"])
+def test_other_launchers_need_a_gpu(config, launcher, monkeypatch):
+    for name in launch._ENVIRONMENT[launcher][0]:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(launch, "get_device", lambda: "cpu")
+    with pytest.raises(InputError, match="needs a GPU"):
+        launch.prepare_launch(run.load_config(str(config), None, ()), launcher)
+
+
+# The command line itself, in a process of its own: quick, and without torch.
+
+
+def answer(tool, *arguments):
+    """Exit code, output, and whether torch was imported."""
+    script = (
+        "import runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('torch' in sys.modules, file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", script, str(TOOLS / f"{tool}.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True)
+    *said, imported = done.stderr.splitlines()
+    return done.returncode, done.stdout + "\n".join(said), imported == "True"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "code", "message"),
+    [
+        ("train", ["--help"], 0, "--bad-boxes"),
+        ("test", ["--help"], 0, "--show-dir"),
+        ("train", [], 2, "required: config"),
+        ("test", ["config.py"], 2, "required: checkpoint"),
+        ("train", ["absent.py"], 2, "train: There is no config file absent.py"),
+        ("test", ["absent.py", "absent.pth"], 2, "test: There is no config file absent.py"),
+        ("test", ["a.py", "a.pth", "--out", "r.csv"], 2, "must end in .json or .pkl, not 'r.csv'"),
+        ("train", ["a.py", "--launcher", "ssh"], 2, "invalid choice: 'ssh'"),
+        ("train", ["a.py", "--cfg-options", "key"], 2, "'key' is not of the form KEY=VALUE"),
+    ],
+)
+def test_help_and_mistakes_answer_at_once(tool, arguments, code, message):
+    returned, said, imported_torch = answer(tool, *arguments)
+    assert (returned, imported_torch) == (code, False)
+    assert message in said
+    assert "Traceback" not in said
