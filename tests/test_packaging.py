@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -143,7 +144,10 @@ def test_running_environment_has_every_pin(pinned_environment):
     pinned = pins(pinned_environment["torch"])
     # Not every build of torch asks for these.
     optional = {"cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "triton"}
-    installed = {canonicalize_name(d.metadata["Name"]): d.version for d in importlib.metadata.distributions()}
+    # Not all of sys.path: setuptools, once imported, appends a folder with packages of its own.
+    folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    found = importlib.metadata.distributions(path=folders)
+    installed = {canonicalize_name(distribution.metadata["Name"]): distribution.version for distribution in found}
     wrong = {
         name: (installed.get(name), version)
         for name, version in pinned.items()
