@@ -137,7 +137,8 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Tensor]:
     try:
         return load_file(path, device=str(map_location or "cpu"))
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is truncated or no safetensors file ({error}). Copy or download it again.") from error
+        problem = f"{path} is truncated or no safetensors file ({error})"
+        raise InputError(f"{problem}. Copy or download it again.") from error
 
 
 def _read_torch(file: Path | BinaryIO, name: str, map_location: Any) -> Any:

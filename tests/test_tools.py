@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,7 +21,7 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import launch, run  # noqa: E402
+from maxvit_dense.openmmlab import launch, results, run  # noqa: E402
 from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
 from maxvit_dense.sample_data import CLASSES, write_sample_data  # noqa: E402
 
@@ -28,7 +29,7 @@ TOOLS = Path(__file__).resolve().parent.parent / "tools"
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
 
-CONFIG = f'''
+CONFIG = f"""
 _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
@@ -66,7 +67,7 @@ test_cfg = dict(type="TestLoop")
 optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
 default_hooks = dict(logger=dict(interval=1))
 auto_scale_lr = dict(base_batch_size=4)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +116,14 @@ def edit_annotations(root, change):
     path.write_text(json.dumps(content))
 
 
+def spoil_first_image(content):
+    """No box of the first image is usable: it is trained on as background."""
+    first = content["images"][0]["id"]
+    for annotation in content["annotations"]:
+        if annotation["image_id"] == first:
+            annotation["bbox"] = [50, 50, 500, 500]
+
+
 # What a training run leaves behind.
 
 
@@ -158,13 +167,13 @@ def test_resume_goes_on_after_the_last_checkpoint(trained, options, tmp_path):
 
 def test_skipping_bad_boxes_trains_without_them(options, data, tmp_path, capsys):
     root = copied(data, tmp_path)
-    edit_annotations(root, lambda c: c["annotations"][0].update(bbox=[50, 50, 500, 500]))
+    edit_annotations(root, spoil_first_image)
     before = (root / "annotations" / "instances_train2017.json").read_bytes()
     options[2] = str(root)
     assert train(options) == 2
-    assert "1 boxes reach outside their image: [50, 50, 500, 500]" in capsys.readouterr().err
+    assert "boxes reach outside their image: [50, 50, 500, 500]" in capsys.readouterr().err
     assert train([*options, "--bad-boxes", "skip"]) == 0
-    assert "1 boxes reach outside" in capsys.readouterr().err
+    assert "boxes reach outside their image" in capsys.readouterr().err
     assert "DropOutsideBoxes" in (tmp_path / "work" / "tiny.py").read_text()
     assert (root / "annotations" / "instances_train2017.json").read_bytes() == before
 
@@ -196,6 +205,12 @@ def test_evaluation_prints_its_metrics_and_draws(trained, options, tmp_path, cap
     assert len(pictures) == 2
     images = [Image.open(path) for path in pictures]
     assert all(image.width > 1.5 * image.height for image in images)  # truth left, findings right
+
+
+def test_metrics_of_any_number_type_are_written(tmp_path, capsys):
+    metrics = dict(single=np.float32(0.5), whole=np.int64(3))
+    results.report_metrics(metrics, Config(dict(load_from="w.pth")), str(tmp_path / "new" / "r.json"))
+    assert json.loads((tmp_path / "new" / "r.json").read_text())["metrics"] == dict(single=0.5, whole=3)
 
 
 def test_all_predictions_go_into_a_pickle(trained, options, tmp_path):

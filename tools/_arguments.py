@@ -35,7 +35,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         action=ConfigOverrides,
         metavar="KEY=VALUE",
         help="entries of the config to replace, for example train_cfg.max_epochs=24 "
-        "train_dataloader.batch_size=4 key=[a,b] key=\"[(a,b),(c,d)]\" (no spaces)",
+        'train_dataloader.batch_size=4 key=[a,b] key="[(a,b),(c,d)]" (no spaces)',
     )
     parser.add_argument(
         "--launcher",

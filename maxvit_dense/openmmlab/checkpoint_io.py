@@ -38,9 +38,9 @@ def install() -> None:
 def _load_file(file: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
     """In the place of mmengine's ``_safe_torch_load``; ``weights_only`` is always True."""
     checkpoint = read_checkpoint(file, map_location or "cpu")
-    if "state_dict" in checkpoint:
+    if "state_dict" in checkpoint and "state_dict_ema" not in checkpoint:
         return checkpoint
-    return {"state_dict": extract_state_dict(checkpoint)}
+    return {"state_dict": extract_state_dict(checkpoint)}  # the one place where mmengine looks
 
 
 def _load_url(

@@ -72,8 +72,9 @@ def report_metrics(metrics: Mapping[str, float], cfg: Config, out: str | None = 
         date=time.strftime("%Y-%m-%d %H:%M:%S"),
         versions=_versions(),
     )
+    os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     with open(out, "w", encoding="utf-8") as stream:
-        json.dump(report, stream, indent=2)
+        json.dump(report, stream, indent=2, default=float)  # numpy's numbers
 
 
 def _versions() -> dict[str, str]:
