@@ -147,7 +147,7 @@ def test_running_environment_has_every_pin(pinned_environment):
     # Not all of sys.path: setuptools, once imported, appends a folder with packages of its own.
     folders = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
     found = importlib.metadata.distributions(path=folders)
-    installed = {canonicalize_name(distribution.metadata["Name"]): distribution.version for distribution in found}
+    installed = {canonicalize_name(package.metadata["Name"]): package.version for package in found}
     wrong = {
         name: (installed.get(name), version)
         for name, version in pinned.items()
