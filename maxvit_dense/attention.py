@@ -1,0 +1,73 @@
+"""Partition attention layer: attention within windows plus an MLP, on channels-last maps (B, H, W, C)."""
+
+from collections.abc import Callable
+
+import torch.fx
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from .ops import partition_attention
+from .partition import Partition
+from .rel_pos import RelPosBias
+
+# A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
+torch.fx.wrap("partition_attention")
+
+HEAD_DIM = 32
+MLP_RATIO = 4
+LAYER_NORM_EPS = 1e-5
+
+
+class WindowAttention(nn.Module):
+    """Multi-head self-attention with relative position bias, within the windows of a map."""
+
+    def __init__(self, dim: int, table_window: tuple[int, int], device=None, dtype=None):
+        super().__init__()
+        if dim % HEAD_DIM:
+            raise ValueError(f"attention width {dim} is not a multiple of the head size {HEAD_DIM}")
+        self.num_heads = dim // HEAD_DIM
+        self.qkv = nn.Linear(dim, 3 * dim, device=device, dtype=dtype)
+        self.rel_pos = RelPosBias(self.num_heads, table_window, device=device, dtype=dtype)
+        self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
+
+    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
+        table = self.rel_pos.relative_position_bias_table
+        return self.proj(partition_attention(self.qkv(x), table, partition, self.num_heads))
+
+
+class PartitionAttention(nn.Module):
+    """Pre-norm attention and MLP, each with stochastic depth. Block or grid is the given partition's choice."""
+
+    def __init__(
+        self,
+        dim: int,
+        table_window: tuple[int, int],
+        act_layer: Callable[[], nn.Module],
+        drop_path: float = 0.0,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        dd = {"device": device, "dtype": dtype}
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
+        self.attn = WindowAttention(dim, table_window, **dd)
+        self.drop_path1 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
+        self.mlp = Mlp(dim, MLP_RATIO * dim, act_layer=act_layer, **dd)
+        self.drop_path2 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+
+    def init_weights(self) -> None:
+        """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if name.startswith("mlp"):
+                    nn.init.normal_(module.bias, std=1e-6)
+                else:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C)."""
+        x = x + self.drop_path1(self.attn(self.norm1(x), partition))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))

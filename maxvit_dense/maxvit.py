@@ -1,0 +1,372 @@
+"""The MaxViT network: stem and four stages of MBConv, block attention, grid attention.
+
+Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code: google-research/maxvit. Parameter
+names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+import torch.fx
+from timm.layers import (
+    LayerNorm2d,
+    NormMlpClassifierHead,
+    calculate_drop_path_rates,
+    get_act_layer,
+    to_2tuple,
+)
+from timm.models._features import feature_take_indices
+from timm.models._manipulate import checkpoint
+from torch import Tensor, nn
+
+from .attention import LAYER_NORM_EPS, PartitionAttention
+from .mbconv import MBConv, Stem
+from .partition import Partition, make_partitions
+from .sizes import ceil_div
+
+PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers the whole map
+
+
+@dataclass(frozen=True)
+class MaxViTConfig:
+    """Size of a network.
+
+    Attributes:
+        stem_dim: channels of the stem.
+        dims: channels of the four stages, multiples of the head size 32.
+        depths: blocks of the four stages.
+    """
+
+    stem_dim: int
+    dims: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+
+
+def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, tuple[int, int]]:
+    """Reads a window size argument.
+
+    Returns:
+        (is it "ratio", (Ph, Pw)); the size of "ratio" follows the image at each forward call, (0, 0) stands for it.
+
+    Raises:
+        ValueError: neither a positive int, nor a pair of them, nor "ratio".
+    """
+    if window_size == "ratio":
+        return True, (0, 0)
+    sizes = window_size if isinstance(window_size, (tuple, list)) else (window_size, window_size)
+    if len(sizes) != 2 or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
+        raise ValueError(
+            f"window_size={window_size!r}: give a positive int, a pair (height, width) of them, or 'ratio' "
+            f"(the image size divided by {PARTITION_RATIO})"
+        )
+    return False, (int(sizes[0]), int(sizes[1]))
+
+
+def check_images(x: Tensor, in_chans: int) -> Tensor:
+    """Returns the images, or says what is wrong with them.
+
+    Raises:
+        ValueError: not of shape (B, in_chans, H, W) with H, W >= 1.
+    """
+    if x.dim() != 4:
+        raise ValueError(f"images of shape {list(x.shape)}: MaxViT takes (batch, {in_chans}, height, width)")
+    if x.shape[1] != in_chans:
+        raise ValueError(
+            f"images of shape {list(x.shape)} have {x.shape[1]} channels: this network was built for {in_chans}; "
+            f"build it with in_chans={x.shape[1]} or convert the images"
+        )
+    if x.shape[2] < 1 or x.shape[3] < 1:
+        raise ValueError(f"images of shape {list(x.shape)}: height and width must be at least 1 pixel")
+    return x
+
+
+# A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
+torch.fx.wrap("check_images")
+torch.fx.wrap("make_partitions")
+
+
+class MaxViTBlock(nn.Module):
+    """MBConv, block attention, grid attention: (B, C, H, W) in and out, both in channels-last memory."""
+
+    def __init__(
+        self,
+        in_chs: int,
+        out_chs: int,
+        stride: int,
+        table_window: tuple[int, int],
+        act_layer: Callable[[], nn.Module],
+        drop_path: float = 0.0,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        kwargs = dict(act_layer=act_layer, drop_path=drop_path, device=device, dtype=dtype)
+        self.conv = MBConv(in_chs, out_chs, stride, **kwargs)
+        self.attn_block = PartitionAttention(out_chs, table_window, **kwargs)
+        self.attn_grid = PartitionAttention(out_chs, table_window, **kwargs)
+
+    def init_weights(self) -> None:
+        self.conv.init_weights()
+        self.attn_block.init_weights()
+        self.attn_grid.init_weights()
+
+    def forward(self, x: Tensor, block: Partition, grid: Partition) -> Tensor:
+        x = self.conv(x)
+        x = x.permute(0, 2, 3, 1)  # a view: channels-last memory read as (B, H, W, C)
+        x = self.attn_block(x, block)
+        x = self.attn_grid(x, grid)
+        return x.permute(0, 3, 1, 2)
+
+
+class MaxViTStage(nn.Module):
+    """Blocks at one resolution, the first of stride 2: (B, in, H, W) -> (B, out, ceil(H/2), ceil(W/2))."""
+
+    def __init__(
+        self,
+        in_chs: int,
+        out_chs: int,
+        drop_paths: list[float],
+        table_window: tuple[int, int],
+        act_layer: Callable[[], nn.Module],
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        self.grad_checkpointing = False
+        self.blocks = nn.ModuleList()
+        for i, drop_path in enumerate(drop_paths):
+            stride = 2 if i == 0 else 1
+            in_chs = in_chs if i == 0 else out_chs
+            self.blocks.append(
+                MaxViTBlock(in_chs, out_chs, stride, table_window, act_layer, drop_path, device=device, dtype=dtype)
+            )
+
+    def forward(self, x: Tensor, window_size: tuple[int, int]) -> Tensor:
+        height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
+        block_partition, grid_partition = make_partitions(height, width, window_size, x.device)
+        for block in self.blocks:
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                x = checkpoint(block, x, block_partition, grid_partition)
+            else:
+                x = block(x, block_partition, grid_partition)
+        return x
+
+
+class MaxViT(nn.Module):
+    """MaxViT classifier and feature extractor for images of any size, with timm's model interface.
+
+    ``forward`` maps (B, in_chans, H, W) to (B, num_classes); ``forward_intermediates`` gives up to five maps, the stem
+    at stride 2 and stages 1-4 at strides 4, 8, 16 and 32, each ceil(H / stride) x ceil(W / stride).
+
+    Args:
+        cfg: widths and depths.
+        img_size: image size in pixels that sets the size of the bias tables, 2 * ceil(img_size / 32) - 1 a side, as in
+            timm. It limits nothing: every image size is accepted, and tables are resized when the window differs.
+        window_size: positive int, (height, width), or "ratio" for ceil(H / 32) x ceil(W / 32) of each image. None
+            takes ceil(img_size / 32), the window that the tables were made for.
+        in_chans: image channels.
+        num_classes: outputs of the classifier; 0 leaves it out.
+        global_pool: timm's pooling name for the classifier, "" for none.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0.
+
+    Raises:
+        ValueError: a window size or image size that is not positive.
+    """
+
+    __jit_unused_properties__ = ["window_size"]
+
+    def __init__(
+        self,
+        cfg: MaxViTConfig,
+        img_size: int | tuple[int, int] = 224,
+        window_size: int | tuple[int, int] | str | None = None,
+        in_chans: int = 3,
+        num_classes: int = 1000,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        dd: Any = {"device": device, "dtype": dtype}
+        self.num_classes = num_classes
+        self.in_chans = in_chans
+        self.global_pool = global_pool
+        self.drop_rate = drop_rate
+        self.partition_ratio = PARTITION_RATIO  # an attribute too: TorchScript reads no globals
+        self.num_features = self.embed_dim = cfg.dims[-1]
+        self.set_input_size(img_size, window_size)
+
+        act_layer = get_act_layer("gelu_tanh")
+        self.stem = Stem(in_chans, cfg.stem_dim, act_layer, **dd)
+        self.stages = nn.ModuleList()
+        table_window = self._window_for(self.img_size)
+        drop_paths = calculate_drop_path_rates(drop_path_rate, cfg.depths, stagewise=True)
+        in_chs = cfg.stem_dim
+        for dim, stage_drop_paths in zip(cfg.dims, drop_paths, strict=True):
+            self.stages.append(MaxViTStage(in_chs, dim, stage_drop_paths, table_window, act_layer, **dd))
+            in_chs = dim
+        self.feature_info = [dict(num_chs=cfg.stem_dim, reduction=2, module="stem")] + [
+            dict(num_chs=dim, reduction=4 * 2**i, module=f"stages.{i}") for i, dim in enumerate(cfg.dims)
+        ]
+        self.head = NormMlpClassifierHead(
+            self.num_features,
+            num_classes,
+            hidden_size=self.num_features,
+            pool_type=global_pool,
+            drop_rate=drop_rate,
+            norm_layer=partial(LayerNorm2d, eps=LAYER_NORM_EPS),
+            **dd,
+        )
+        self.head_hidden_size = self.head.num_features
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Initialises the stem and all blocks; tables and head initialise themselves."""
+        self.stem.init_weights()
+        for stage in self.stages:
+            for block in stage.blocks:
+                block.init_weights()
+
+    @staticmethod
+    def _window_for(img_size: tuple[int, int]) -> tuple[int, int]:
+        return ceil_div(img_size[0], PARTITION_RATIO), ceil_div(img_size[1], PARTITION_RATIO)
+
+    @torch.jit.ignore
+    def set_input_size(
+        self,
+        img_size: int | tuple[int, int] | None = None,
+        window_size: int | tuple[int, int] | str | None = None,
+    ) -> None:
+        """Changes the window in use.
+
+        Weights stay as they are: bias tables keep their trained size and are resized in the forward pass.
+
+        Args:
+            img_size: image size in pixels, kept as a record; without ``window_size`` the window becomes
+                ceil(img_size / 32), timm's rule. None keeps the size in use.
+            window_size: positive int, (height, width) or "ratio".
+        """
+        if img_size is not None:
+            sizes = to_2tuple(img_size)
+            if len(sizes) != 2 or any(not isinstance(s, int) or s < 1 for s in sizes):
+                raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
+            self.img_size = (sizes[0], sizes[1])
+        if window_size is None:
+            window_size = self._window_for(self.img_size)
+        self.ratio_window, self.fixed_window = parse_window_size(window_size)
+
+    @property
+    def window_size(self) -> str | tuple[int, int]:
+        """(Ph, Pw) in tokens, or "ratio"."""
+        return "ratio" if self.ratio_window else self.fixed_window
+
+    def _image_window(self, height: int, width: int) -> tuple[int, int]:
+        if self.ratio_window:
+            return ceil_div(height, self.partition_ratio), ceil_div(width, self.partition_ratio)
+        return self.fixed_window
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set:
+        """Names of the bias tables; one-dimensional parameters are timm's to exclude."""
+        return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        """Layer groups for layer-wise learning rates: the stem, each block (each stage if coarse), the head."""
+        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.blocks\.(\d+)"
+        return dict(stem=r"^stem", blocks=[(blocks, None)])
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recomputes each block in the backward pass instead of keeping its activations."""
+        for stage in self.stages:
+            stage.grad_checkpointing = enable
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        return self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None, reset_other: bool = False) -> None:
+        """Replaces the classifier; ``reset_other`` also removes the head's norm and hidden layer."""
+        self.num_classes = num_classes
+        if global_pool is not None:
+            self.global_pool = global_pool
+        self.head.reset(num_classes, global_pool, reset_other=reset_other, in_features=self.num_features)
+        self.head_hidden_size = self.head.num_features
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps at chosen depths, 0 for the stem and 1-4 for the stages.
+
+        Args:
+            x: (B, in_chans, H, W).
+            indices: the last n if int, all if None, else those listed; negative ones count from the end.
+            norm: accepted for timm's interface; MaxViT's only final norm comes after pooling.
+            stop_early: do not compute stages behind the last map asked for.
+            output_fmt: "NCHW" only.
+            intermediates_only: leave out the final map.
+
+        Returns:
+            List of (B, C, H / 2^k, W / 2^k), sizes rounded up; before it the final map, unless intermediates_only.
+        """
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt={output_fmt!r}: MaxViT gives NCHW maps only")
+        take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
+        x = check_images(x, self.in_chans)
+        window_size = self._image_window(x.shape[2], x.shape[3])
+
+        intermediates: list[Tensor] = []
+        x = self.stem(x)
+        if 0 in take_indices:
+            intermediates.append(x)
+        for i, stage in enumerate(self.stages):
+            if not stop_early or i < max_index:
+                x = stage(x, window_size)
+                if i + 1 in take_indices:
+                    intermediates.append(x)
+        if intermediates_only:
+            return intermediates
+        return x, intermediates
+
+    @torch.jit.ignore
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Removes what the chosen maps do not need; returns their indices, counted from the stem."""
+        take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
+        ends_early = max_index < len(self.stages)
+        self.stages = self.stages[:max_index]
+        if ends_early:
+            self.num_features = self.feature_info[max_index]["num_chs"]
+        if prune_head or ends_early:  # a head sized for the last stage fits no other map
+            self.reset_classifier(0, "", reset_other=True)
+        return take_indices
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, in_chans, H, W) -> (B, C, ceil(H/32), ceil(W/32))."""
+        x = check_images(x, self.in_chans)
+        window_size = self._image_window(x.shape[2], x.shape[3])
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x, window_size)
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Final map to logits (B, num_classes), or to the hidden features before the classifier."""
+        return self.head(x, pre_logits=pre_logits) if pre_logits else self.head(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))

@@ -1,0 +1,175 @@
+"""Convolution half of the network: stem and MBConv, on maps (B, C, H, W) in channels-last memory.
+
+Every stride-2 step maps n to ceil(n / 2) with TensorFlow SAME padding (MaxViT's official code,
+google-research/maxvit ``models/maxvit.py``), so any size is accepted and odd sizes equal the original.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.fx
+import torch.nn.functional as F
+from timm.layers import DropPath, SqueezeExcite
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from .sizes import is_multiple
+
+EXPANSION = 4  # of the output width
+SE_RATIO = 0.25  # of the output width
+BATCH_NORM_EPS = 1e-3
+BATCH_NORM_MOMENTUM = 0.01  # TensorFlow's 0.99
+
+
+class SameConv2d(nn.Conv2d):
+    """3x3 convolution of stride 2 with SAME padding: n to ceil(n / 2), (n % 2) zeros before and one after.
+
+    The padding is written as arithmetic on the size, without a branch, so that tracing, export and compilation keep
+    sizes free.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True, **dd):
+        super().__init__(in_channels, out_channels, kernel_size=3, stride=2, groups=groups, bias=bias, **dd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2], x.shape[3]
+        return self._conv_forward(F.pad(x, (width % 2, 1, height % 2, 1)), self.weight, self.bias)
+
+
+def _conv3x3(in_channels: int, out_channels: int, stride: int, groups: int = 1, bias: bool = True, **dd) -> nn.Conv2d:
+    if stride == 2:
+        return SameConv2d(in_channels, out_channels, groups=groups, bias=bias, **dd)
+    return nn.Conv2d(in_channels, out_channels, 3, padding=1, groups=groups, bias=bias, **dd)
+
+
+def _batch_norm(channels: int, **dd) -> nn.BatchNorm2d:
+    # A plain BatchNorm2d with the activation beside it: PyTorch's SyncBN conversion would drop one fused into it.
+    return nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM, **dd)
+
+
+def init_convs(module: nn.Module) -> None:
+    """Fan-out normal weights and zero biases for all convolutions (timm's ``vit_eff`` scheme for these networks)."""
+    for conv in module.modules():
+        if isinstance(conv, nn.Conv2d):
+            fan_out = conv.kernel_size[0] * conv.kernel_size[1] * conv.out_channels // conv.groups
+            nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
+
+
+def same_avg_pool2d(x: Tensor) -> Tensor:
+    """2x2 average of stride 2, n to ceil(n / 2); the mean at an odd edge is over real positions only."""
+    height, width = x.shape[2], x.shape[3]
+    if not (is_multiple(height, 2) and is_multiple(width, 2)):
+        # An edge counted twice weighs as much as one counted alone.
+        x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
+    return F.avg_pool2d(x, 2)
+
+
+# A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
+torch.fx.wrap("same_avg_pool2d")
+
+
+@torch.no_grad()
+def _fold_bn_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+
+
+@torch.no_grad()
+def _fold_bn_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
+    """Exact for a convolution without padding only: padding zeros would have to be normalised too."""
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    shift = norm.bias - norm.running_mean * scale
+    bias = (conv.weight * shift[None, :, None, None]).sum(dim=(1, 2, 3))
+    conv.bias = nn.Parameter(bias if conv.bias is None else conv.bias + bias)
+    conv.weight = nn.Parameter(conv.weight * scale[None, :, None, None])
+
+
+class Stem(nn.Module):
+    """Two 3x3 convolutions, the first of stride 2: (B, in, H, W) -> (B, C, ceil(H/2), ceil(W/2))."""
+
+    def __init__(self, in_chans: int, dim: int, act_layer: Callable[[], nn.Module], device=None, dtype=None):
+        super().__init__()
+        dd = {"device": device, "dtype": dtype}
+        self.conv1 = _conv3x3(in_chans, dim, stride=2, **dd)
+        self.norm1 = _batch_norm(dim, **dd)
+        self.act1 = act_layer()
+        self.conv2 = _conv3x3(dim, dim, stride=1, **dd)
+
+    def init_weights(self) -> None:
+        init_convs(self)
+
+    def reparameterize(self) -> None:
+        """Folds BatchNorm into the convolution, for inference; called by ``timm.utils.reparameterize_model``."""
+        _fold_bn_after(self.conv1, self.norm1)
+        self.norm1 = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The whole network keeps this memory layout; a one-channel image alone cannot tell the two layouts apart,
+        # so the first map is what has to be set right.
+        x = self.conv1(x.contiguous(memory_format=torch.channels_last))
+        x = x.contiguous(memory_format=torch.channels_last)
+        return self.conv2(self.act1(self.norm1(x)))
+
+
+class Shortcut(nn.Module):
+    """Shortcut of a stride-2 MBConv: 2x2 average over real positions, then a 1x1 convolution if widths differ."""
+
+    def __init__(self, in_chs: int, out_chs: int, device=None, dtype=None):
+        super().__init__()
+        self.expand = nn.Conv2d(in_chs, out_chs, 1, device=device, dtype=dtype) if in_chs != out_chs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.expand(same_avg_pool2d(x))
+
+
+class MBConv(nn.Module):
+    """Inverted bottleneck with squeeze-and-excitation, pre-normalised (paper, section 3.3 and A.1).
+
+    (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride)).
+    """
+
+    def __init__(
+        self,
+        in_chs: int,
+        out_chs: int,
+        stride: int,
+        act_layer: Callable[[], nn.Module],
+        drop_path: float = 0.0,
+        device=None,
+        dtype=None,
+    ):
+        super().__init__()
+        dd = {"device": device, "dtype": dtype}
+        mid_chs = EXPANSION * out_chs
+        self.shortcut = Shortcut(in_chs, out_chs, **dd) if stride == 2 else nn.Identity()
+        self.pre_norm = _batch_norm(in_chs, **dd)
+        self.conv1_1x1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
+        self.norm1 = _batch_norm(mid_chs, **dd)
+        self.act1 = act_layer()
+        self.conv2_kxk = _conv3x3(mid_chs, mid_chs, stride, groups=mid_chs, bias=False, **dd)
+        self.norm2 = _batch_norm(mid_chs, **dd)
+        self.act2 = act_layer()
+        self.se = SqueezeExcite(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)
+        self.conv3_1x1 = nn.Conv2d(mid_chs, out_chs, 1, **dd)
+        self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+
+    def init_weights(self) -> None:
+        init_convs(self)
+
+    def reparameterize(self) -> None:
+        """Folds all three BatchNorms, for inference; called by ``timm.utils.reparameterize_model``."""
+        _fold_bn_before(self.pre_norm, self.conv1_1x1)
+        _fold_bn_after(self.conv1_1x1, self.norm1)
+        _fold_bn_after(self.conv2_kxk, self.norm2)
+        self.pre_norm, self.norm1, self.norm2 = nn.Identity(), nn.Identity(), nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = self.shortcut(x)
+        x = self.act1(self.norm1(self.conv1_1x1(self.pre_norm(x))))
+        x = self.act2(self.norm2(self.conv2_kxk(x)))
+        x = self.conv3_1x1(self.se(x))
+        return shortcut + self.drop_path(x)

@@ -1,0 +1,185 @@
+"""Sizes of MaxViT and their names in timm. The only user of timm's registry and builder."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import timm
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
+from torch import nn
+
+from .checkpoint import checkpoint_filter_fn
+from .maxvit import MaxViT, MaxViTConfig
+
+_logger = logging.getLogger(__name__)
+
+NUM_MAPS = 5  # stem and four stages
+
+# Paper, table 1 and table 11 (XL); the stem is as wide as google-research/maxvit `models/hp/vision.py` has it.
+CONFIGS: dict[str, MaxViTConfig] = {
+    "maxvit_t": MaxViTConfig(stem_dim=64, dims=(64, 128, 256, 512), depths=(2, 2, 5, 2)),
+    "maxvit_s": MaxViTConfig(stem_dim=64, dims=(96, 192, 384, 768), depths=(2, 2, 5, 2)),
+    "maxvit_b": MaxViTConfig(stem_dim=64, dims=(96, 192, 384, 768), depths=(2, 6, 14, 2)),
+    "maxvit_l": MaxViTConfig(stem_dim=128, dims=(128, 256, 512, 1024), depths=(2, 6, 14, 2)),
+    "maxvit_xl": MaxViTConfig(stem_dim=192, dims=(192, 384, 768, 1536), depths=(2, 6, 14, 2)),
+    # Ours, not the paper's: the same network small enough to train on two CPU cores (demo, tests).
+    "maxvit_mini": MaxViTConfig(stem_dim=32, dims=(32, 64, 128, 256), depths=(1, 1, 2, 1)),
+}
+
+# Paper's size names as timm spells them in its checkpoints.
+_TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
+_IN1K_SIZES = ("t", "s", "b", "l")
+_IN21K_SIZES = ("b", "l", "xl")
+
+
+def _cfg(img_size: int = 224, **kwargs: Any) -> dict[str, Any]:
+    side = -(-img_size // 32)
+    return (
+        dict(
+            num_classes=1000,
+            input_size=(3, img_size, img_size),
+            pool_size=(side, side),
+            crop_pct=0.95,
+            interpolation="bicubic",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+            first_conv="stem.conv1",
+            classifier="head.fc",
+            fixed_input_size=False,
+            license="apache-2.0",
+        )
+        | kwargs
+    )
+
+
+def _published_cfgs() -> dict[str, dict[str, Any]]:
+    """Every published checkpoint by our name and tag, pointing at timm's weights on the hub (timm `maxxvit.py`).
+
+    The 224-pixel ImageNet-1k weights use ImageNet's mean and std, all others 0.5; the 384 and 512 ones were trained on
+    whole images squashed to a square (google-research/maxvit, paper table 12).
+    """
+    squash = dict(crop_pct=1.0, crop_mode="squash")
+    cfgs = {}
+    for size in _IN1K_SIZES:
+        hub = f"timm/maxvit_{_TIMM_SIZES[size]}_tf"
+        cfgs[f"maxvit_{size}.in1k"] = _cfg(
+            hf_hub_id=f"{hub}_224.in1k", mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD
+        )
+        for side in (384, 512):
+            cfgs[f"maxvit_{size}.in1k_{side}"] = _cfg(side, hf_hub_id=f"{hub}_{side}.in1k", **squash)
+    for size in _IN21K_SIZES:
+        hub = f"timm/maxvit_{_TIMM_SIZES[size]}_tf"
+        cfgs[f"maxvit_{size}.in21k"] = _cfg(hf_hub_id=f"{hub}_224.in21k", num_classes=21843)
+        for side in (384, 512):
+            cfgs[f"maxvit_{size}.in21k_ft_in1k_{side}"] = _cfg(side, hf_hub_id=f"{hub}_{side}.in21k_ft_in1k", **squash)
+    cfgs["maxvit_mini.untrained"] = _cfg(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+    return cfgs
+
+
+default_cfgs = generate_default_cfgs(_published_cfgs())
+
+
+def _pretrained_cfg(variant: str, requested: Any) -> Any:
+    """The pretrained cfg that a tag or a cfg given by the user stands for.
+
+    Raises:
+        ValueError: a tag that the variant does not have.
+    """
+    if not isinstance(requested, str):
+        return PretrainedCfg(**requested) if isinstance(requested, dict) else requested
+    tags = default_cfgs[variant].cfgs
+    if requested not in tags:
+        raise ValueError(f"unknown tag {variant}.{requested}: {variant} has {', '.join(sorted(tags))}")
+    return tags[requested]
+
+
+def _check_out_indices(out_indices: Any) -> None:
+    if isinstance(out_indices, int):
+        valid = 1 <= out_indices <= NUM_MAPS
+    else:
+        valid = len(out_indices) > 0 and all(-NUM_MAPS <= i < NUM_MAPS for i in out_indices)
+    if not valid:
+        raise ValueError(
+            f"out_indices={out_indices!r}: there are {NUM_MAPS} maps, 0 for the stem (stride 2) and 1-4 for the stages "
+            f"(strides 4-32); give some of them, or the number of last maps"
+        )
+
+
+def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any = None, **kwargs: Any) -> nn.Module:
+    """Builds a network for timm's ``create_model``.
+
+    A tag sets the bias tables, and so the window, to those it was trained with; a bare name takes 224's.
+    """
+    trained_with = _pretrained_cfg(variant, pretrained_cfg)
+    if trained_with is not None:
+        kwargs.setdefault("img_size", trained_with.input_size[-2:])
+    elif not pretrained:  # the default tag of XL has 21,843 classes; without its weights there is no reason for them
+        kwargs.setdefault("num_classes", 1000)
+    if kwargs.get("features_only"):
+        _check_out_indices(kwargs.get("out_indices", tuple(range(NUM_MAPS))))
+    try:
+        return build_model_with_cfg(
+            MaxViT,
+            variant,
+            pretrained,
+            pretrained_cfg=pretrained_cfg,
+            model_cfg=CONFIGS[variant],
+            feature_cfg=dict(feature_cls="getter"),
+            pretrained_filter_fn=checkpoint_filter_fn,
+            **kwargs,
+        )
+    except OSError as error:  # what the hub's client raises without a network, offline or not
+        overlay = kwargs.get("pretrained_cfg_overlay") or {}
+        if overlay.get("file") or getattr(trained_with, "file", None):
+            raise
+        hub_id = (trained_with or default_cfgs[variant].default).hf_hub_id
+        raise OSError(
+            f"could not fetch the weights {hub_id} ({type(error).__name__}). Without a network, download "
+            f"model.safetensors of that repository elsewhere and pass it: timm.create_model({variant!r}, "
+            f'pretrained=True, pretrained_cfg_overlay=dict(file="model.safetensors"))'
+        ) from error
+
+
+def _register(entrypoint: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Registers an entry point with timm, unless timm has come to own the name."""
+    if timm.is_model(entrypoint.__name__):
+        _logger.warning("timm already has a model %s: kept, ours is not registered", entrypoint.__name__)
+        return entrypoint
+    return register_model(entrypoint)
+
+
+@_register
+def maxvit_t(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """MaxViT-T: 30.9M parameters, 5.6 GMACs at 224 (paper, table 1)."""
+    return _create_maxvit("maxvit_t", pretrained, **kwargs)
+
+
+@_register
+def maxvit_s(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """MaxViT-S: 68.9M parameters, 11.7 GMACs at 224 (paper, table 1)."""
+    return _create_maxvit("maxvit_s", pretrained, **kwargs)
+
+
+@_register
+def maxvit_b(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """MaxViT-B: 119.5M parameters, 24.0 GMACs at 224 (paper, table 1)."""
+    return _create_maxvit("maxvit_b", pretrained, **kwargs)
+
+
+@_register
+def maxvit_l(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """MaxViT-L: 211.8M parameters, 43.7 GMACs at 224 (paper, table 1)."""
+    return _create_maxvit("maxvit_l", pretrained, **kwargs)
+
+
+@_register
+def maxvit_xl(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """MaxViT-XL: about 475M parameters (paper, table 11)."""
+    return _create_maxvit("maxvit_xl", pretrained, **kwargs)
+
+
+@_register
+def maxvit_mini(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Ours, not the paper's: the same network at a size that trains on two CPU cores. No published weights."""
+    return _create_maxvit("maxvit_mini", pretrained, **kwargs)
