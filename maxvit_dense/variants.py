@@ -6,8 +6,14 @@ from typing import Any
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
-from torch import nn
+from timm.models import (
+    PretrainedCfg,
+    build_model_with_cfg,
+    generate_default_cfgs,
+    load_state_dict_from_hf,
+    register_model,
+)
+from torch import Tensor, nn
 
 from .checkpoint import checkpoint_filter_fn
 from .maxvit import MaxViT, MaxViTConfig
@@ -133,12 +139,39 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
         overlay = kwargs.get("pretrained_cfg_overlay") or {}
         if overlay.get("file") or getattr(trained_with, "file", None):
             raise
-        hub_id = (trained_with or default_cfgs[variant].default).hf_hub_id
-        raise OSError(
-            f"could not fetch the weights {hub_id} ({type(error).__name__}). Without a network, download "
-            f"model.safetensors of that repository elsewhere and pass it: timm.create_model({variant!r}, "
-            f'pretrained=True, pretrained_cfg_overlay=dict(file="model.safetensors"))'
-        ) from error
+        raise _unreachable(variant, trained_with or default_cfgs[variant].default, error) from error
+
+
+def _unreachable(variant: str, cfg: PretrainedCfg, error: OSError) -> OSError:
+    return OSError(
+        f"could not fetch the weights {cfg.hf_hub_id} ({type(error).__name__}). Without a network, download "
+        f"model.safetensors of that repository elsewhere and pass the file: timm.create_model({variant!r}, "
+        f'pretrained=True, pretrained_cfg_overlay=dict(file="model.safetensors")), or in an OpenMMLab config '
+        f'init_cfg=dict(type="Pretrained", checkpoint="model.safetensors")'
+    )
+
+
+def find_published(variant: str, name: str) -> PretrainedCfg | None:
+    """Published weights by tag ("in1k"), our name ("maxvit_t.in1k") or timm's ("maxvit_tiny_tf_224.in1k").
+
+    Returns None for any other name, a file or a URL say.
+    """
+    for tag, cfg in default_cfgs[variant].cfgs.items():
+        if cfg.hf_hub_id and name in (tag, f"{variant}.{tag}", cfg.hf_hub_id, cfg.hf_hub_id.removeprefix("timm/")):
+            return cfg
+    return None
+
+
+def fetch_published(variant: str, cfg: PretrainedCfg) -> dict[str, Tensor]:
+    """Published weights, from the hub or its local cache.
+
+    Raises:
+        OSError: they are not in the cache and the hub cannot be reached; says how to pass a local file.
+    """
+    try:
+        return load_state_dict_from_hf(cfg.hf_hub_id, weights_only=True)
+    except OSError as error:
+        raise _unreachable(variant, cfg, error) from error
 
 
 def _register(entrypoint: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

@@ -1,0 +1,26 @@
+# Mask R-CNN with MaxViT-T on COCO, 1x schedule.
+#
+# Recipe:   mmdetection configs/swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py, its drop path rate for MaxViT-T.
+# Command:  python tools/train.py configs/maskrcnn_maxvit_t_coco.py --data-root data/coco
+# GPUs:     8 x 2 images; elsewhere add --auto-scale-lr.
+# Result:   not yet run. For orientation, Swin-T on this recipe: box AP 42.7, mask AP 39.3.
+_base_ = [
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "mmdet::_base_/datasets/coco_instance.py",
+    "./_base_/adamw_1x.py",
+    "./_base_/maxvit_runtime.py",
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="MaxViT",
+        arch="t",
+        out_indices=(0, 1, 2, 3),
+        window_size=7,
+        drop_path_rate=0.2,
+        # Without a network training goes on from random weights, with a warning; missing_ok=False stops instead.
+        init_cfg=dict(type="Pretrained", checkpoint="maxvit_t.in1k", missing_ok=True),
+    ),
+    neck=dict(in_channels=[64, 128, 256, 512]),
+)

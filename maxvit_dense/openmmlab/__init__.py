@@ -1,0 +1,20 @@
+"""MaxViT for OpenMMLab: backbone, optimizer rules, and mmcv's operators where none were compiled.
+
+Name it in a config before anything of mmdet or mmseg is built:
+
+    custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
+"""
+
+from .mmcv_ops import install as _install_mmcv_ops
+
+_install_mmcv_ops()  # before the first import of mmcv.ops, which mmdet and mmseg do
+
+from . import checkpoint_io  # noqa: E402
+
+checkpoint_io.install()
+
+from .backbone import MaxViT  # noqa: E402
+from .hooks import PeakMemoryHook  # noqa: E402
+from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
+
+__all__ = ["LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]
