@@ -169,9 +169,7 @@ def run(work_dir, **options):
         val_cfg=dict(),
         val_evaluator=[dict(type=Figures)],
         custom_hooks=[dict(type="EMAHook")],
-        default_hooks=dict(
-            checkpoint=dict(type="CheckpointHook", interval=1, save_best="double", rule="greater")
-        ),
+        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1, save_best="double", rule="greater")),
         experiment_name=f"{work_dir}{len(options)}",  # mmengine shares loggers and records by this name
         **options,
     )

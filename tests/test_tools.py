@@ -322,6 +322,13 @@ def test_resuming_what_is_no_training_state_is_refused(trained, options, capsys,
     assert "checkpoint of another model" in said and "2 missing from the checkpoint" in said
 
 
+def test_a_backbone_of_another_size_is_refused(trained, options, capsys, tmp_path):
+    arguments = [*options, "--cfg-options", *pretrained(trained / "epoch_1.pth"), "model.backbone.arch=t"]
+    arguments += ["model.neck.in_channels=[64,128,256,512]", "model.backbone.init_cfg.missing_ok=True"]
+    said = refused(train, arguments, capsys, tmp_path, "train")
+    assert "init_cfg names" in said and "stage widths are 32, 64, 128, 256" in said
+
+
 def test_evaluating_a_checkpoint_of_another_size_is_refused_briefly(trained, options, capsys, tmp_path):
     arguments = [options[0], str(trained / "epoch_1.pth"), *options[1:]]
     larger = ["--cfg-options", "model.backbone.arch=t", "model.neck.in_channels=[64,128,256,512]"]

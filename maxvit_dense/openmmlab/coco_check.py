@@ -98,9 +98,7 @@ def inspect_coco(
     """
     images, annotations = content["images"], content["annotations"]
     required = _ANNOTATION_KEYS + (("iscrowd",) if evaluated else ())
-    broken = _broken_records(images, _IMAGE_KEYS, "image") + _broken_records(
-        annotations, required, "annotation"
-    )
+    broken = _broken_records(images, _IMAGE_KEYS, "image") + _broken_records(annotations, required, "annotation")
     if broken:
         return broken  # the checks below read these entries
     found = [
@@ -220,9 +218,7 @@ def _dangling(images: list[dict], annotations: list[dict], categories: list[dict
     image_ids = {image["id"] for image in images}
     category_ids = {category.get("id") for category in categories}
     places = [
-        str(a["id"])
-        for a in annotations
-        if a["image_id"] not in image_ids or a["category_id"] not in category_ids
+        str(a["id"]) for a in annotations if a["image_id"] not in image_ids or a["category_id"] not in category_ids
     ]
     text = "annotations of an image or a category that is not listed"
     return _fault("dangling annotation", text, places, "Remove them or list what they refer to.")

@@ -19,6 +19,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..safe_load import read_checkpoint
+from .backbone import MaxViT
 from .checkpoint_io import check_fit
 from .datasets import check_datasets, class_names, replace_data_root
 from .launch import init_cpu_group, prepare_launch
@@ -136,9 +137,7 @@ def build_runner(cfg: Config) -> Runner:
     try:
         os.makedirs(cfg.work_dir, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            f"Work dir {cfg.work_dir} cannot be made ({error}). Give another --work-dir."
-        ) from error
+        raise InputError(f"Work dir {cfg.work_dir} cannot be made ({error}). Give another --work-dir.") from error
     init_cpu_group(cfg.launcher)
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
 
@@ -270,7 +269,7 @@ def _resume_path(resume: str, work_dir: str) -> str:
 
 def _check_start(cfg: Config, model: nn.Module) -> None:
     """Read the checkpoint that training starts from."""
-    if cfg.get("resume"):
+    if cfg.get("resume") and cfg.get("load_from"):
         checkpoint = read_checkpoint(cfg.load_from)
         absent = [key for key in _RESUME_KEYS if key not in checkpoint]
         if absent:
@@ -283,6 +282,20 @@ def _check_start(cfg: Config, model: nn.Module) -> None:
     for path in [cfg.get("load_from"), *_pretrained_files(cfg.model)]:
         if path and "://" not in path:
             read_checkpoint(path)
+    for part in model.modules():
+        if isinstance(part, MaxViT) and part.init_cfg:
+            _check_backbone_weights(part)
+
+
+def _check_backbone_weights(backbone: MaxViT) -> None:
+    """Load what ``init_cfg`` names, once more than the Runner will: its weights must be of this size."""
+    source = backbone.init_cfg["checkpoint"]
+    if backbone.init_cfg.get("missing_ok") and not os.path.isfile(source):
+        return  # allowed to be out of reach, and finding that out takes most of a minute
+    try:
+        backbone.init_weights()
+    except (ValueError, OSError) as error:
+        raise InputError(f"The backbone's init_cfg names {source}: {error}") from error
 
 
 def _pretrained_files(part: Any) -> Iterator[str]:
