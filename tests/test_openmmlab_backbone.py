@@ -1,0 +1,210 @@
+"""The backbone as OpenMMLab sees it: arguments, maps, freezing, weights."""
+
+import copy
+import logging
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import maxvit_dense  # noqa: F401  registers the timm names
+
+pytest.importorskip("mmengine", reason="needs mmengine (pip install maxvit_dense[openmmlab])")
+
+from mmengine.registry import MODELS  # noqa: E402
+
+from maxvit_dense.openmmlab import backbone_weights  # noqa: E402
+
+WIDTHS = (32, 64, 128, 256)
+
+
+def build(**kwargs):
+    return MODELS.build(dict(type="MaxViT", arch="mini") | kwargs)
+
+
+@pytest.fixture
+def mini_weights(tmp_path):
+    """A timm checkpoint of the whole classifier, and its network."""
+    net = timm.create_model("maxvit_mini").eval()
+    path = tmp_path / "mini.pth"
+    torch.save(net.state_dict(), path)
+    return net, path
+
+
+def pretrained(path, **kwargs):
+    backbone = build(init_cfg=dict(type="Pretrained", checkpoint=str(path)), **kwargs)
+    backbone.init_weights()
+    return backbone.eval()
+
+
+def test_sister_toolboxes_find_it_through_the_root_registry():
+    from mmdet.registry import MODELS as DET
+    from mmseg.registry import MODELS as SEG
+
+    for registry in (DET, SEG):
+        assert type(registry.build(dict(type="MaxViT", arch="mini"))).__module__ == "maxvit_dense.openmmlab.backbone"
+
+
+@pytest.mark.parametrize("size", [(33, 65), (96, 50), (1, 1)])
+def test_maps_are_at_strides_4_to_32_rounded_up(size):
+    maps = build().eval()(torch.randn(2, 3, *size))
+    assert isinstance(maps, tuple)
+    for channels, stride, found in zip(WIDTHS, (4, 8, 16, 32), maps, strict=True):
+        assert found.shape == (2, channels, -(-size[0] // stride), -(-size[1] // stride))
+
+
+def test_out_indices_choose_maps_in_the_order_given_and_stages_behind_the_last_are_not_built():
+    full, part = build().eval(), build(out_indices=(2, 1)).eval()
+    part.net.load_state_dict({k: v for k, v in full.net.state_dict().items() if k in part.net.state_dict()})
+    image = torch.randn(1, 3, 64, 70)
+    expected = full(image)
+    found = part(image)
+    assert len(part.net.stages) == 3
+    assert torch.equal(found[0], expected[2])
+    assert torch.equal(found[1], expected[1])
+
+
+def test_every_parameter_gets_a_gradient():
+    backbone = build().train()
+    sum(m.square().mean() for m in backbone(torch.randn(2, 3, 64, 48))).backward()
+    assert [n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+
+
+@pytest.mark.parametrize("frozen", [-1, 0, 2, 4])
+def test_frozen_stages_have_no_gradient_and_stay_in_evaluation_mode(frozen):
+    backbone = build(frozen_stages=frozen).train()
+    parts = {"stem": backbone.net.stem} | {f"stage {i + 1}": s for i, s in enumerate(backbone.net.stages)}
+    for depth, (name, part) in enumerate(parts.items()):
+        is_frozen = depth <= frozen
+        assert {p.requires_grad for p in part.parameters()} == {not is_frozen}, name
+        assert {m.training for m in part.modules()} == {not is_frozen}, name
+
+
+def test_norm_eval_keeps_batch_statistics():
+    backbone = build(norm_eval=True).train()
+    before = copy.deepcopy(dict(backbone.named_buffers()))
+    backbone(torch.randn(2, 3, 64, 64))
+    assert all(torch.equal(before[name], buffer) for name, buffer in backbone.named_buffers())
+    assert backbone.net.stages[0].blocks[0].attn_block.training
+
+
+def test_with_cp_changes_no_output_and_no_gradient():
+    plain = build().train()
+    saving = build(with_cp=True).train()
+    saving.load_state_dict(plain.state_dict())
+    image = torch.randn(2, 3, 50, 64)
+    for backbone in (plain, saving):
+        sum(m.square().mean() for m in backbone(image)).backward()
+    for (name, p), q in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(p.grad, q.grad, msg=name)
+
+
+def test_sync_batch_norm_conversion_keeps_activations():
+    backbone = build()
+    activations = sum(isinstance(m, nn.GELU) for m in backbone.modules())
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in backbone.modules())
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(backbone)
+    assert sum(isinstance(m, nn.SyncBatchNorm) for m in converted.modules()) == norms > 0
+    assert sum(isinstance(m, nn.GELU) for m in converted.modules()) == activations
+    norm = converted.net.stem.norm1
+    assert (norm.eps, norm.momentum) == (1e-3, 0.01)
+
+
+def test_bfloat16_autocast_runs_forward_and_backward():
+    backbone = build().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        maps = backbone(torch.randn(2, 3, 64, 50))
+    sum(m.float().square().mean() for m in maps).backward()
+    assert all(p.grad.isfinite().all() for p in backbone.parameters())
+
+
+def test_timm_checkpoint_loads_and_gives_timm_maps(mini_weights):
+    net, path = mini_weights
+    image = torch.randn(1, 3, 64, 96)
+    expected = net.forward_intermediates(image, intermediates_only=True)[1:]
+    for found, wanted in zip(pretrained(path)(image), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("prefix", ["backbone.net.", "backbone.", "net.", "model."])
+def test_checkpoints_of_detectors_and_wrappers_load(mini_weights, tmp_path, prefix):
+    net, _ = mini_weights
+    weights = {prefix + name: value for name, value in net.state_dict().items() if not name.startswith("head.")}
+    if prefix.startswith("backbone."):
+        weights["neck.conv.weight"] = torch.zeros(1)
+    path = tmp_path / "detector.pth"
+    torch.save(dict(state_dict=weights, meta={}), path)
+    loaded = pretrained(path).net.state_dict()
+    assert all(torch.equal(loaded[name], net.state_dict()[name]) for name in loaded)
+
+
+def test_log_tells_what_was_loaded_resized_and_left_out(tmp_path):
+    net = timm.create_model("maxvit_mini", img_size=384)
+    logger = logging.getLogger("test_log")
+    records = []
+    logger.addHandler(logging.Handler())
+    logger.handlers[-1].emit = lambda record: records.append(record.getMessage())
+    logger.setLevel(logging.INFO)
+    backbone = build(out_indices=(0, 1))
+    backbone_weights.load_backbone(backbone.net, net.state_dict(), "weights.pth", logger)
+    count = len(backbone.net.state_dict())
+    assert records == [
+        f"MaxViT backbone: loaded {count} tensors from weights.pth; resized 4 bias tables from [23, 23] to [13, 13]; "
+        "left out head, stages.2, stages.3"
+    ]
+
+
+def test_weights_of_another_size_are_refused_in_one_message(tmp_path):
+    path = tmp_path / "other.pth"
+    torch.save(timm.create_model("maxvit_t").state_dict(), path)
+    with pytest.raises(ValueError, match="stage widths are 64, 128, 256, 512, the network's 32, 64, 128, 256"):
+        pretrained(path)
+
+
+def test_weights_of_another_family_are_refused(tmp_path):
+    path = tmp_path / "resnet.pth"
+    torch.save(timm.create_model("resnet18").state_dict(), path)
+    with pytest.raises(ValueError, match="not of this network"):
+        pretrained(path)
+
+
+def test_a_tag_sets_the_bias_table_size_it_was_trained_with():
+    backbone = MODELS.build(
+        dict(type="MaxViT", arch="t", out_indices=(0,), init_cfg=dict(type="Pretrained", checkpoint="in1k_384"))
+    )
+    assert backbone.net.stages[0].blocks[0].attn_grid.attn.rel_pos.relative_position_bias_table.shape == (2, 23, 23)
+    assert backbone.net.window_size == (7, 7)
+
+
+@pytest.mark.parametrize("missing_ok", [True, False])
+def test_an_unreachable_hub_stops_or_warns_as_asked(monkeypatch, missing_ok):
+    def unreachable(*args, **kwargs):
+        raise OSError("no network")
+
+    monkeypatch.setattr("maxvit_dense.variants.load_state_dict_from_hf", unreachable)
+    init_cfg = dict(type="Pretrained", checkpoint="maxvit_t.in1k", missing_ok=missing_ok)
+    logger = logging.getLogger("test_hub")
+    if missing_ok:
+        assert backbone_weights.read_weights("maxvit_t", init_cfg, logger) is None
+    else:
+        with pytest.raises(OSError, match="pass the file"):
+            backbone_weights.read_weights("maxvit_t", init_cfg, logger)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (dict(arch="tiny"), "t, s, b, l, xl, mini"),
+        (dict(out_indices=(0, 4)), "0, 1, 2, 3"),
+        (dict(out_indices=()), "0, 1, 2, 3"),
+        (dict(frozen_stages=5), "1-4"),
+        (dict(window_size=0), "positive int"),
+        (dict(window_size="big"), "positive int"),
+        (dict(init_cfg=dict(type="Xavier")), "Pretrained"),
+        (dict(init_cfg=dict(type="Pretrained")), "checkpoint"),
+    ],
+)
+def test_bad_arguments_are_named_with_what_is_allowed(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        build(**kwargs)
