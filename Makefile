@@ -41,7 +41,7 @@ demo: setup
 	"$(RUN)" tools/demo.py $(ARGS)
 
 test: setup lint
-	OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) --dist worksteal --durations=15 $(ARGS)
+	OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) --dist worksteal --durations=15 -r s $(ARGS)
 
 lint: setup
 	"$(RUN)" -m ruff check .
