@@ -14,7 +14,8 @@ from . import checkpoint_io  # noqa: E402
 checkpoint_io.install()
 
 from .backbone import MaxViT  # noqa: E402
+from .datasets import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 
-__all__ = ["LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]
+__all__ = ["DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]

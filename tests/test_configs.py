@@ -1,0 +1,112 @@
+"""Every config of the folder builds, takes one training step and one evaluation, at a small size on drawn images."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openmmlab])")
+
+from mmengine.config import Config, ConfigDict  # noqa: E402
+
+from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.sample_data import CLASSES, write_sample_data  # noqa: E402
+
+CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.py"))
+HEADER = ("Recipe:", "Command:", "Result:")
+SMALL = (96, 64)
+
+
+@pytest.fixture(scope="session")
+def sample_root(tmp_path_factory):
+    """Two training and one validation scene."""
+    root = tmp_path_factory.mktemp("configs") / "sample"
+    write_sample_data(str(root), train=2, val=1, size=96, seed=0)
+    return root
+
+
+def entries(node):
+    """All dictionaries of a config, however deep."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from entries(value)
+
+
+def shrink(cfg, root):
+    """The same config on few, small images of other classes: all that is changed is sizes, data and counts."""
+    for entry in entries(cfg._cfg_dict):
+        kind = entry.get("type")
+        if kind == "Resize":
+            entry["scale"] = SMALL
+        elif kind == "RandomChoiceResize":
+            entry["scales"] = [SMALL]
+        elif kind == "RandomCrop":
+            entry["crop_size"] = (32, 48)
+        elif kind == "CocoDataset":
+            entry.update(data_root=f"{root}/coco", metainfo=dict(classes=CLASSES))
+        elif kind == "CocoMetric":
+            entry["ann_file"] = f"{root}/coco/annotations/instances_val2017.json"
+        if entry.get("num_classes") == 80:
+            entry["num_classes"] = len(CLASSES)
+    # Stochastic depth may leave a branch out of the one step.
+    cfg.model.backbone.update(init_cfg=None, drop_path_rate=0.0)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.param_scheduler = []  # the first step of a warm-up is too small to change a float32 weight near 1
+    cfg.default_hooks.checkpoint = ConfigDict(type="CheckpointHook", interval=-1)
+    return cfg
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_trains_one_step_and_evaluates(path, sample_root, tmp_path):
+    cfg = shrink(Config.fromfile(path), sample_root)
+    cfg.work_dir, cfg.launcher = str(tmp_path), "none"
+    runner = run.build_runner(cfg)
+    before = {name: p.detach().clone() for name, p in runner.model.named_parameters() if "backbone" in name}
+    losses = []
+    runner.model.register_forward_hook(
+        lambda module, args, kwargs, output: losses.append(output) if kwargs.get("mode") == "loss" else None,
+        with_kwargs=True,
+    )
+    runner.train()
+
+    assert runner.iter == 1
+    values = [v for value in losses[0].values() for v in (value if isinstance(value, list) else [value])]
+    assert values and all(torch.isfinite(v).all() for v in values)
+    still = [name for name, p in runner.model.named_parameters() if name in before and torch.equal(p, before[name])]
+    assert still == []
+    recorded = runner.message_hub.log_scalars
+    assert any(name.startswith("val/coco/") for name in recorded), sorted(recorded)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_opens_with_its_recipe_command_and_result(path):
+    head = path.read_text().split("_base_")[0]
+    assert [field for field in HEADER if field not in head] == []
+    assert path.stem in head or "THIS" in head
+
+
+def test_1x_and_3x_follow_the_published_recipes():
+    one, three = (Config.fromfile(f"configs/maskrcnn_maxvit_t{suffix}_coco.py") for suffix in ("", "_3x"))
+    assert (one.train_cfg.max_epochs, three.train_cfg.max_epochs) == (12, 36)
+    assert [s.get("milestones") for s in one.param_scheduler] == [None, [8, 11]]
+    assert [s.get("milestones") for s in three.param_scheduler] == [None, [27, 33]]
+    for cfg in (one, three):
+        optimizer = cfg.optim_wrapper.optimizer
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 1e-4, 0.05)
+        assert (cfg.auto_scale_lr.base_batch_size, cfg.train_dataloader.batch_size) == (16, 2)
+        warm_up = cfg.param_scheduler[0]
+        assert (warm_up.start_factor, warm_up.end) == (0.001, 1000)
+    sides = sorted({scale[0] for entry in entries(three.train_dataloader) for scale in entry.get("scales", [])})
+    assert sides == [400, 480, 500, 512, 544, 576, 600, 608, 640, 672, 704, 736, 768, 800]
+
+
+def test_sizes_differ_only_in_the_backbone_and_its_widths():
+    tiny, base = (Config.fromfile(f"configs/maskrcnn_maxvit_{size}_coco.py").to_dict() for size in "tb")
+    assert base["model"]["neck"].pop("in_channels") != tiny["model"]["neck"].pop("in_channels")
+    assert base["model"].pop("backbone") != tiny["model"].pop("backbone")
+    assert base == tiny
