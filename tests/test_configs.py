@@ -49,6 +49,8 @@ def shrink(cfg, root):
             entry.update(data_root=f"{root}/coco", metainfo=dict(classes=CLASSES))
         elif kind == "CocoMetric":
             entry["ann_file"] = f"{root}/coco/annotations/instances_val2017.json"
+        if "score_thr" in entry:
+            entry["score_thr"] = 0.0  # untrained heads are sure of nothing
         if entry.get("num_classes") == 80:
             entry["num_classes"] = len(CLASSES)
     # Stochastic depth may leave a branch out of the one step.
