@@ -91,7 +91,7 @@ def test_importing_the_package_leaves_openmmlab_alone():
 
 def test_tracked_files_hold_no_machine_paths_or_package_hosts():
     forbidden = re.compile(
-        r"(?<![\w.~<>/}-])/(?:root|home|work|opt|tmp|Users|mnt|srv)/\w|pypi[.]org|python[h]osted|index[-]url|find[-]links"
+        r"(?<![\w.~<>/}-])/(?:root|home|work|opt|tmp|Users|mnt|srv)/\w|pypi[.]org|python[h]osted|index[-]url|file:/{3}|find[-]links"
     )
     found = []
     for path in tracked_files():
