@@ -13,7 +13,8 @@ def resize_bias_table(table: Tensor, size: tuple[int, int]) -> Tensor:
     Half-pixel centres and no antialiasing: the rule of the paper (A.1) and of the official code
     (google-research/maxvit, ``models/attention_utils.py``). timm resizes by another rule.
     """
-    resized = F.interpolate(table.float().unsqueeze(0), size=size, mode="bilinear", align_corners=False)
+    precise = table.to(torch.promote_types(table.dtype, torch.float32)).unsqueeze(0)
+    resized = F.interpolate(precise, size=size, mode="bilinear", align_corners=False)
     return resized.squeeze(0).to(table.dtype)
 
 
