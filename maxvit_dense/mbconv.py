@@ -14,12 +14,17 @@ from timm.layers import DropPath, SqueezeExcite
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .sizes import is_multiple
+from .sizes import ceil_div, is_multiple
 
 EXPANSION = 4  # of the output width
 SE_RATIO = 0.25  # of the output width
 BATCH_NORM_EPS = 1e-3
 BATCH_NORM_MOMENTUM = 0.01  # TensorFlow's 0.99
+
+
+def _odd(length: int) -> int:
+    """length % 2, in a form from which symbolic arithmetic derives that padding and halving give ceil(length / 2)."""
+    return 2 * ceil_div(length, 2) - length
 
 
 class SameConv2d(nn.Conv2d):
@@ -34,7 +39,7 @@ class SameConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2], x.shape[3]
-        return self._conv_forward(F.pad(x, (width % 2, 1, height % 2, 1)), self.weight, self.bias)
+        return self._conv_forward(F.pad(x, (_odd(width), 1, _odd(height), 1)), self.weight, self.bias)
 
 
 def _conv3x3(in_channels: int, out_channels: int, stride: int, groups: int = 1, bias: bool = True, **dd) -> nn.Conv2d:
@@ -63,7 +68,7 @@ def same_avg_pool2d(x: Tensor) -> Tensor:
     height, width = x.shape[2], x.shape[3]
     if not (is_multiple(height, 2) and is_multiple(width, 2)):
         # An edge counted twice weighs as much as one counted alone.
-        x = F.pad(x, (0, width % 2, 0, height % 2), mode="replicate")
+        x = F.pad(x, (0, _odd(width), 0, _odd(height)), mode="replicate")
     return F.avg_pool2d(x, 2)
 
 

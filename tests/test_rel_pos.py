@@ -1,0 +1,78 @@
+"""The relative position bias: which entry belongs to which pair, and how a table is resized."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maxvit_dense.rel_pos import RelPosBias, expand_bias_table, resize_bias_table
+from tests import naive_maxvit
+from tests.networks import largest_difference
+
+WINDOWS = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+@given(WINDOWS)
+def test_entry_of_a_pair_is_key_minus_query(window):
+    ph, pw = window
+    # An entry that tells its own row and column.
+    table = torch.arange(2 * ph - 1.0)[:, None] * 100 + torch.arange(2 * pw - 1.0)
+    bias = expand_bias_table(table[None], window)
+    assert bias.shape == (1, ph * pw, ph * pw)
+    query = torch.randint(ph * pw, (50,))
+    key = torch.randint(ph * pw, (50,))
+    rows = key // pw - query // pw + ph - 1
+    cols = key % pw - query % pw + pw - 1
+    assert torch.equal(bias[0, query, key], rows * 100.0 + cols)
+
+
+def test_resizing_uses_half_pixel_centres_and_no_antialiasing():
+    line = torch.tensor([[[0.0, 1.0, 2.0]]])
+    doubled = [0.0, 0.25, 0.75, 1.25, 1.75, 2.0]
+    torch.testing.assert_close(resize_bias_table(line, (1, 6)), torch.tensor([[doubled]]))
+    spike = torch.tensor([[[0.0, 0.0, 9.0, 0.0, 0.0, 0.0]]])  # antialiasing would spread it over both neighbours
+    torch.testing.assert_close(resize_bias_table(spike, (1, 2)), torch.tensor([[[0.0, 0.0]]]))
+
+
+@given(trained=WINDOWS, used=WINDOWS)
+def test_resizing_equals_the_written_out_rule_in_value_and_gradient(trained, used):
+    torch.manual_seed(0)
+    table = torch.randn(3, 2 * trained[0] - 1, 2 * trained[1] - 1, dtype=torch.float64, requires_grad=True)
+    size = (2 * used[0] - 1, 2 * used[1] - 1)
+    ours, theirs = resize_bias_table(table, size), naive_maxvit.resized_table(table, used)
+    assert largest_difference(ours, theirs) < 1e-12
+    weights = torch.randn_like(ours)
+    gradients = [torch.autograd.grad((out * weights).sum(), table)[0] for out in (ours, theirs)]
+    assert largest_difference(*gradients) < 1e-12
+
+
+def test_a_table_of_the_windows_own_size_is_read_unchanged():
+    table = torch.randn(2, 13, 9)
+    bias = expand_bias_table(table, (7, 5))
+    assert set(bias.flatten().tolist()) == set(table.flatten().tolist())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_resizing_keeps_the_dtype(dtype):
+    table = torch.randn(2, 13, 13)
+    resized = resize_bias_table(table.to(dtype), (23, 23))
+    assert resized.dtype == dtype
+    exact = resize_bias_table(table.to(dtype).double(), (23, 23))
+    # Computed in float32 or better and rounded once.
+    assert largest_difference(resized.double(), exact) <= torch.finfo(dtype).eps * exact.abs().max()
+
+
+@given(WINDOWS)
+def test_every_entry_of_a_trained_table_gets_a_gradient_at_a_larger_window(window):
+    module = RelPosBias(num_heads=2, table_window=window)
+    table = module.relative_position_bias_table
+    expand_bias_table(table, (window[0] + 3, window[1] + 5)).sum().backward()
+    assert (table.grad > 0).all()
+
+
+def test_the_table_has_timms_name_and_layout():
+    module = RelPosBias(num_heads=4, table_window=(7, 12))
+    assert {name: tuple(value.shape) for name, value in module.state_dict().items()} == {
+        "relative_position_bias_table": (4, 13, 23)
+    }
+    assert 0.015 < module.relative_position_bias_table.std() < 0.025
