@@ -27,6 +27,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
+    _forget_visualizers()
+
+
+def _forget_visualizers() -> None:
+    """Let the next Runner make its own: mmengine hands out one of each name for as long as a process lives."""
+    visualization = sys.modules.get("mmengine.visualization")
+    if visualization is not None:
+        kinds = [visualization.Visualizer]
+        for kind in kinds:
+            kinds += kind.__subclasses__()
+            kind._instance_dict.clear()
 
 
 @pytest.fixture(autouse=True)
