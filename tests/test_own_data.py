@@ -15,7 +15,8 @@ from mmengine.config import Config, ConfigDict  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.openmmlab.classes import adopt_classes, category_names  # noqa: E402
+from maxvit_dense.openmmlab.classes import adopt_classes  # noqa: E402
+from maxvit_dense.openmmlab.coco_check import category_names  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 
 train = importlib.import_module("tools.train").main

@@ -9,7 +9,7 @@ from mmdet.visualization.palette import get_palette
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError
-from .coco_check import read_annotations
+from .coco_check import category_names
 from .datasets import PHASES, class_names, coco_files, phase_datasets
 
 _SHOWN = 10
@@ -54,22 +54,6 @@ def adopt_classes(cfg: Config, phases: Iterable[str], overrides: Mapping[str, An
         shown,
         ", ".join(resized) or "no head",
     )
-
-
-def category_names(path: str) -> tuple[str, ...]:
-    """Class names of a COCO annotation file, in the order of its labels.
-
-    Raises:
-        InputError: as ``adopt_classes``, of one file.
-    """
-    categories = read_annotations(path)["categories"]
-    names = tuple(category.get("name") for category in categories if isinstance(category, dict))
-    if not names or len(names) < len(categories) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f"{path} has no list of categories with a name each, so there are no classes to train on.")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} names a category twice: {', '.join(twice)}. Give each its own name, or merge them.")
-    return names
 
 
 def _common_names(paths: Iterable[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ _VAL_NAMES = ("val", "valid", "validation")
 
 # kind: (what follows the count, what to do)
 _FAULTS = {
-    "missing image": ("annotated or listed images do not exist", "Put them there, or remove them from the annotations."),
+    "missing image": ("annotated or listed images do not exist", "Put them there, or remove their annotations."),
     "missing annotation": ("listed images have no annotation file", "Put it there, or take them from the list."),
     "broken annotation": ("annotations cannot be read", "Correct them or export them again."),
     "unknown class": ("annotations of a class outside the class list", "Correct them or add the class."),
@@ -310,7 +310,8 @@ def _yolo_classes(root: Path) -> list[str]:
         except (yaml.YAMLError, AttributeError) as error:
             raise InputError(f"{path} cannot be read as YAML ({error}). Correct it, or give --classes FILE.") from error
         if names:
-            return [str(names[key]) for key in sorted(names)] if isinstance(names, dict) else [str(name) for name in names]
+            ordered = [names[key] for key in sorted(names)] if isinstance(names, dict) else names
+            return [str(name) for name in ordered]
     for path in (root / "classes.txt", root / "labels" / "classes.txt"):
         if path.is_file():
             return read_class_file(path)
