@@ -51,18 +51,18 @@ def write_sheet(report: Report, path: Path, per_split: int = 12) -> int:
 
 
 def _split_lines(split: SplitReport, classes: list[str]) -> list[str]:
-    lines = [f"{split.name}: {len(split.samples)} images, {split.histogram.total()} {split.unit} with a class"]
-    if split.unit != "masks":
-        lines = [f"{split.name}: {len(split.samples)} images, {split.histogram.total()} {split.unit}"]
+    counted = f", {split.histogram.total()} boxes" if split.unit == "boxes" else ""
+    lines = [f"{split.name}: {len(split.samples)} images{counted}"]
     if split.sizes:
         widths, heights = np.array(split.sizes).T
         for what, sides in (("width", widths), ("height", heights)):
             lines.append(f"  {what} {sides.min()} to {sides.max()} pixels, median {np.median(sides):g}")
+    lines.append(f"  {split.unit} of each class:")
     most = max(split.histogram.values(), default=1)
     width = max((len(name) for name in classes[:_CLASS_ROWS]), default=0)
     for index, name in enumerate(classes[:_CLASS_ROWS]):
         count = split.histogram[index]
-        lines.append(f"  {name:<{width}} {count:>8} {'#' * -(-_BAR * count // most)}")
+        lines.append(f"  {name:<{width}} {count:>8} {'#' * -(-_BAR * count // most)}".rstrip())
     if len(classes) > _CLASS_ROWS:
         lines.append(f"  ... {len(classes) - _CLASS_ROWS} more classes")
     absent = sum(split.histogram[index] == 0 for index in range(len(classes)))
