@@ -78,9 +78,10 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
     try:
         with Image.open(path) as image:
             kinds = _kinds(image)
+            facts = _facts(image, kinds)  # before the pixels: reading a TIFF's turns it and drops the tag
             if decode and "image side" not in kinds:
                 image.load()
-            return _facts(image, kinds)
+            return facts
     except UnidentifiedImageError:
         return ImageFacts(kinds=("broken image",), reason="no image")
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
