@@ -245,7 +245,7 @@ def _add_places(split: SplitReport, kind: str, places: Sequence[str]) -> None:
         split.add(Fault(kind, len(places), text, tuple(places[:_EXAMPLES]), remedy), kind not in _MASK_NOTES)
 
 
-# Images and masks, in the two layouts and with the values that seg_data.py trains on.
+# Images and masks, in the two customary layouts (ADE20K's, and images/ beside masks/).
 
 
 def _mask_root(root: Path) -> tuple[Path, str, int] | None:
