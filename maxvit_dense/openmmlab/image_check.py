@@ -77,8 +77,10 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large image is a finding, not an attack
     try:
         with Image.open(path) as image:
-            kinds = _kinds(image)
-            facts = _facts(image, kinds)  # before the pixels: reading a TIFF's turns it and drops the tag
+            # Asked once and before the pixels: Pillow forgets a TIFF's tag afterwards, and turns it on reading.
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            kinds = _kinds(image, orientation)
+            facts = _facts(image, kinds, orientation)
             if decode and "image side" not in kinds:
                 image.load()
             return facts
@@ -105,14 +107,14 @@ def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fa
     ]
 
 
-def _facts(image: Image.Image, kinds: list[str]) -> ImageFacts:
+def _facts(image: Image.Image, kinds: list[str], orientation: int) -> ImageFacts:
     width, height = image.size
-    if "rotated image" in kinds and image.getexif()[_ORIENTATION_TAG] >= 5:
+    if "rotated image" in kinds and orientation >= 5:
         width, height = height, width
     return ImageFacts(width, height, image.size, tuple(kinds))
 
 
-def _kinds(image: Image.Image) -> list[str]:
+def _kinds(image: Image.Image, orientation: int) -> list[str]:
     short, long = sorted(image.size)
     kinds = []
     if short < LEAST_SIDE or long > MOST_SIDE or long / short > _NARROWEST or short * long > _MOST_PIXELS:
@@ -127,7 +129,7 @@ def _kinds(image: Image.Image) -> list[str]:
         kinds.append("palette image")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         kinds.append("transparent image")
-    if image.getexif().get(_ORIENTATION_TAG, 1) in range(2, 9):
+    if orientation in range(2, 9):
         if image.format in _TURNED_BY:
             kinds.append("rotated image")
         elif image.format == "WEBP":
