@@ -108,10 +108,18 @@ def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fa
 
 
 def _facts(image: Image.Image, kinds: list[str], orientation: int) -> ImageFacts:
-    width, height = image.size
+    stored = _stored_size(image)
+    width, height = stored
     if "rotated image" in kinds and orientation >= 5:
         width, height = height, width
-    return ImageFacts(width, height, image.size, tuple(kinds))
+    return ImageFacts(width, height, stored, tuple(kinds))
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) in the file: newer releases of Pillow give a TIFF's as it will be turned."""
+    if image.format == "TIFF":
+        return image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
+    return image.size
 
 
 def _kinds(image: Image.Image, orientation: int) -> list[str]:
