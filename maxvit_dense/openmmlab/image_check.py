@@ -19,7 +19,7 @@ LEAST_SIDE, MOST_SIDE = 2, 19_999
 _NARROWEST = 1333 / 0.5  # the customary scale makes the short side of longer images round to no pixel at all
 _MOST_PIXELS = 2**30  # OpenCV reads no more
 _EXAMPLES = 5
-_ORIENTATION_TAG, _BITS_TAG = 274, 258
+_WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
 _TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
 
