@@ -77,6 +77,22 @@ def read_annotations(path: str) -> dict[str, Any]:
     return content
 
 
+def category_names(path: str) -> tuple[str, ...]:
+    """Class names of a COCO annotation file, in the order of its labels.
+
+    Raises:
+        InputError: as ``read_annotations``; no categories, one without a name, or one named twice.
+    """
+    categories = read_annotations(path)["categories"]
+    names = tuple(category.get("name") for category in categories if isinstance(category, dict))
+    if not names or len(names) < len(categories) or not all(isinstance(name, str) and name.strip() for name in names):
+        raise InputError(f"{path} has no list of categories with a name each, so there are no classes to train on.")
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} names a category twice: {', '.join(twice)}. Give each its own name, or merge them.")
+    return names
+
+
 def inspect_coco(
     content: dict[str, Any],
     image_dir: str,

@@ -62,6 +62,15 @@ def class_names(cfg: Config, phases: Iterable[str]) -> list[tuple[str, ...]]:
     return found
 
 
+def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, ConfigDict, str]]:
+    """Each phase and data set of ``phases`` that reads a COCO annotation file of this machine, with its path."""
+    for phase, dataset in phase_datasets(cfg, phases):
+        path = _joined(dataset, dataset.get("ann_file", ""))
+        dataset_class = _dataset_class(dataset["type"], cfg.get("default_scope"))
+        if dataset_class.load_data_list.__module__ == _COCO_LOADER and not _is_remote(path):
+            yield phase, dataset, path
+
+
 def replace_data_root(cfg: Config, data_root: str) -> None:
     """Point every data set and evaluator of ``cfg`` to another folder of the same layout.
 

@@ -21,6 +21,7 @@ from ..errors import InputError
 from ..safe_load import read_checkpoint
 from .backbone import MaxViT
 from .checkpoint_io import check_fit
+from .classes import adopt_classes
 from .datasets import check_datasets, class_names, replace_data_root
 from .launch import init_cpu_group, prepare_launch
 from .results import draw_pictures, save_predictions
@@ -52,7 +53,8 @@ def prepare_training(
         config: path of the config file.
         overrides: config entries by dotted name, as of ``--cfg-options``.
         work_dir: for checkpoints and logs; by default the config's, else ``./work_dirs/<config name>``.
-        data_root: folder to read all data sets from instead of the config's.
+        data_root: folder to read all data sets from instead of the config's, and the classes with them (see
+            ``classes.adopt_classes``).
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
         amp: mixed precision.
@@ -74,6 +76,7 @@ def prepare_training(
         cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
     if data_root:
         replace_data_root(cfg, data_root)
+        adopt_classes(cfg, ("train", "val"), overrides)
     check_datasets(cfg, ("train", "val"), bad_boxes)
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
@@ -116,6 +119,7 @@ def prepare_test(
     prepare_launch(cfg, launcher)
     if data_root:
         replace_data_root(cfg, data_root)
+        adopt_classes(cfg, ("test",), overrides)
     check_datasets(cfg, ("test",))
     model = build_model(cfg)
     _check_heads(cfg, model, ("test",))

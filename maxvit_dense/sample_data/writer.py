@@ -117,7 +117,7 @@ def write_sample_data(
     manifest = _manifest(parameters)
     if _lies_there(target, manifest, force):
         return False
-    with _written_aside(target) as partial:
+    with written_aside(target) as partial:
         _draw_all(partial, parameters, workers, progress or (lambda done, total: None))
         _write_json(partial / MANIFEST, manifest, indent=2)
     return True
@@ -180,7 +180,7 @@ def _missing_files(target: Path, files: dict[str, int]) -> list[str]:
 
 
 @contextmanager
-def _written_aside(target: Path) -> Iterator[Path]:
+def written_aside(target: Path) -> Iterator[Path]:
     """A new directory beside the target that takes its place at the end, or is removed on any failure."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,354 @@
+"""One's own data, through the command lines: from a directory of files to a metric."""
+
+import importlib
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+pytest.importorskip("mmdet")
+
+from mmengine.config import Config, ConfigDict  # noqa: E402
+
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.classes import adopt_classes  # noqa: E402
+from maxvit_dense.openmmlab.coco_check import category_names  # noqa: E402
+from maxvit_dense.sample_data import write_sample_data  # noqa: E402
+
+train = importlib.import_module("tools.train").main
+evaluate = importlib.import_module("tools.test").main
+convert = importlib.import_module("tools.convert_dataset").main
+
+NAMES = ("bolt", "nut", "washer")  # circle and square, triangle and star, ring and cross
+CONFIG = """
+_base_ = [
+    "mmdet::_base_/models/{model}.py",
+    "mmdet::_base_/datasets/coco_{task}.py",
+    "mmdet::_base_/default_runtime.py",
+]
+custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
+model = dict(
+    data_preprocessor=dict(pad_size_divisor=1),
+    backbone=dict(_delete_=True, type="MaxViT", arch="mini", out_indices=(0, 1, 2, 3)),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=16),
+    {heads}
+)
+load = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(64, 64), keep_ratio=True)]
+pack = [dict(type="LoadAnnotations", with_bbox=True, with_mask={masks}), dict(type="PackDetInputs")]
+keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+workers = dict(num_workers=0, persistent_workers=False)
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=[load[0], pack[0], load[1], pack[1]]), **workers)
+test_pipeline = [*load, pack[0], dict(type="PackDetInputs", meta_keys=keys)]
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline), **workers)
+test_dataloader = val_dataloader
+train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=1)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
+"""
+MASK_HEADS = """rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16),
+        mask_roi_extractor=dict(out_channels=16),
+        bbox_head=dict(in_channels=16, fc_out_channels=32),
+        mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1),
+    ),
+    test_cfg=dict(rpn=dict(max_per_img=20), rcnn=dict(max_per_img=5, score_thr=0.0)),"""
+BOX_HEADS = """bbox_head=dict(in_channels=16, feat_channels=16, stacked_convs=1),
+    test_cfg=dict(score_thr=0.0, max_per_img=5),"""
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    """An 80-class Mask R-CNN and RetinaNet, small; bases written out, since resolving them takes a second."""
+    folder = tmp_path_factory.mktemp("configs")
+    for name, model, task, heads, masks in (
+        ("mask", "mask-rcnn_r50_fpn", "instance", MASK_HEADS, True),
+        ("box", "retinanet_r50_fpn", "detection", BOX_HEADS, False),
+    ):
+        path = folder / f"{name}_short.py"
+        path.write_text(CONFIG.format(model=model, task=task, heads=heads, masks=masks))
+        Config.fromfile(path).dump(folder / f"{name}.py")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own_coco(tmp_path_factory):
+    """A COCO set of three classes that no config knows, six training and three validation images."""
+    root = tmp_path_factory.mktemp("own") / "sample"
+    write_sample_data(str(root), train=6, val=3, size=64, seed=0)
+    for path in (root / "coco" / "annotations").iterdir():
+        content = json.loads(path.read_text())
+        content["categories"] = [dict(id=10 * i, name=name) for i, name in enumerate(NAMES, 1)]
+        for annotation in content["annotations"]:
+            annotation["category_id"] = 10 * ((annotation["category_id"] + 1) // 2)
+        path.write_text(json.dumps(content))
+    return root / "coco"
+
+
+def records(root, split):
+    """File path, and (label, box) of each object of a COCO split."""
+    content = json.loads((root / "annotations" / f"instances_{split}2017.json").read_text())
+    for image in content["images"]:
+        own = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+        path = root / f"{split}2017" / image["file_name"]
+        yield path, image, [(a["category_id"] // 10 - 1, a["bbox"]) for a in own]
+
+
+@pytest.fixture
+def voc(own_coco, tmp_path):
+    """The same as a VOC folder; the first object of each image is difficult."""
+    root = tmp_path / "voc"
+    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (root / name).mkdir(parents=True)
+    for split in ("train", "val"):
+        stems = []
+        for path, image, objects in records(own_coco, split):
+            shutil.copy(path, root / "JPEGImages")
+            text = "".join(voc_object(NAMES[k], box, i == 0) for i, (k, box) in enumerate(objects))
+            size = f"<size><width>{image['width']}</width><height>{image['height']}</height></size>"
+            (root / "Annotations" / f"{path.stem}.xml").write_text(f"<annotation>{size}{text}</annotation>")
+            stems.append(path.stem)
+        (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(stems) + "\n")
+    return root
+
+
+def voc_object(name, box, difficult):
+    x, y, width, height = box
+    corners = dict(xmin=x + 1, ymin=y + 1, xmax=x + width, ymax=y + height)
+    inner = "".join(f"<{key}>{value:g}</{key}>" for key, value in corners.items())
+    flag = f"<difficult>{int(difficult)}</difficult>"
+    return f"<object><name>{name}</name>{flag}<bndbox>{inner}</bndbox></object>"
+
+
+@pytest.fixture
+def yolo(own_coco, tmp_path):
+    """The same as a YOLO folder with a data.yaml."""
+    root = tmp_path / "yolo"
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / kind / split).mkdir(parents=True)
+        for path, image, objects in records(own_coco, split):
+            shutil.copy(path, root / "images" / split)
+            lines = []
+            for label, (x, y, w, h) in objects:
+                width, height = image["width"], image["height"]
+                lines.append(f"{label} {(x + w / 2) / width} {(y + h / 2) / height} {w / width} {h / height}")
+            (root / "labels" / split / f"{path.stem}.txt").write_text("\n".join(lines) + "\n")
+    (root / "data.yaml").write_text("names: {0: bolt, 1: nut, 2: washer}\n")
+    return root
+
+
+def edit(root, change, split="val"):
+    path = root / "annotations" / f"instances_{split}2017.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+# COCO, with the classes of its files.
+
+
+def test_three_classes_from_files_to_a_metric(configs, own_coco, tmp_path, capsys):
+    work, config = tmp_path / "work", str(configs / "mask.py")
+    assert train([config, "--data-root", str(own_coco), "--work-dir", str(work)]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "in place of the config's" in line]
+    assert len(said) == 1 and "3 classes" in said[0] and "80: bolt, nut, washer." in said[0]
+    assert "roi_head.bbox_head, roi_head.mask_head" in said[0]
+    checkpoint = str(work / "epoch_1.pth")
+    out = tmp_path / "r.json"
+    for arguments in ([str(work / "mask.py"), checkpoint], [config, checkpoint, "--data-root", str(own_coco)]):
+        assert evaluate([*arguments, "--work-dir", str(tmp_path / "test"), "--out", str(out)]) == 0
+        assert "coco/bbox_mAP_50" in json.loads(out.read_text())["metrics"]
+        found = json.loads((tmp_path / "r.bbox.json").read_text())
+        assert {entry["category_id"] for entry in found} <= {10, 20, 30} and found
+    dumped = Config.fromfile(work / "mask.py")
+    for loader in (dumped.train_dataloader, dumped.val_dataloader, dumped.test_dataloader):
+        assert tuple(loader.dataset.metainfo.classes) == NAMES
+        assert len(set(map(tuple, loader.dataset.metainfo.palette))) == 3
+
+
+def rename(content):
+    content["categories"][1]["name"] = "bolt"
+
+
+def other_category(content):
+    content["categories"][2]["name"] = "screw"
+
+
+def reorder(content):
+    content["categories"].reverse()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (rename, "names a category twice: bolt"),
+        (other_category, "washer is in instances_train2017.json only, screw is in instances_val2017.json only"),
+        (reorder, "differ: they stand in another order"),
+        (lambda content: content.update(categories=[]), "no list of categories"),
+        (lambda content: content["categories"][0].pop("name"), "no list of categories"),
+        (lambda content: content.update(images=[], annotations=[]), "lists no images"),
+    ],
+)
+def test_classes_that_cannot_be_adopted_are_refused(configs, own_coco, tmp_path, capsys, change, message):
+    root = Path(shutil.copytree(own_coco, tmp_path / "copy"))
+    edit(root, change)
+    before = sorted(tmp_path.rglob("*"))
+    code = train([str(configs / "mask.py"), "--data-root", str(root), "--work-dir", str(tmp_path / "work")])
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: ")]
+    assert code == 2 and len(said) == 1 and message in said[0]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_classes_given_by_hand_stand(configs, own_coco):
+    with pytest.raises(InputError, match="classes of the config that the file does not have"):
+        overrides = {"train_dataloader.dataset.metainfo.classes": ["bolt", "cat"]}
+        run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), overrides=overrides)
+
+
+def shaped(model, own_coco, configs):
+    """``model`` after the classes were adopted."""
+    cfg = Config.fromfile(configs / "mask.py")
+    cfg.model = ConfigDict(model)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.data_root = str(own_coco)
+    adopt_classes(cfg, ("train", "val"))
+    return cfg.model
+
+
+def test_every_kind_of_head_is_sized(configs, own_coco):
+    model = shaped(
+        dict(
+            rpn_head=dict(num_classes=1),
+            roi_head=dict(bbox_head=[dict(num_classes=80), dict(num_classes=80)], mask_head=dict(num_classes=80)),
+            bbox_head=dict(num_classes=80),
+            panoptic_head=dict(
+                num_things_classes=80, num_stuff_classes=0, loss_cls=dict(class_weight=[1.0] * 80 + [0.1])
+            ),
+            panoptic_fusion_head=dict(num_things_classes=80, num_stuff_classes=0),
+        ),
+        own_coco,
+        configs,
+    )
+    assert model.rpn_head.num_classes == 1
+    assert [head.num_classes for head in model.roi_head.bbox_head] == [3, 3]
+    assert model.roi_head.mask_head.num_classes == model.bbox_head.num_classes == 3
+    assert model.panoptic_head == dict(
+        num_things_classes=3, num_stuff_classes=0, loss_cls=dict(class_weight=[1.0, 1.0, 1.0, 0.1])
+    )
+    assert model.panoptic_fusion_head == dict(num_things_classes=3, num_stuff_classes=0)
+
+
+def test_weights_of_single_classes_are_not_guessed(configs, own_coco):
+    head = dict(num_classes=80, loss_cls=dict(class_weight=[*range(80), 0.1]))
+    with pytest.raises(InputError, match="bbox_head.loss_cls.class_weight weighs 80 classes one by one"):
+        shaped(dict(bbox_head=head), own_coco, configs)
+
+
+def test_the_config_s_own_classes_change_nothing(configs, own_coco):
+    cfg = Config.fromfile(configs / "mask.py")
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.update(data_root=str(own_coco), metainfo=dict(classes=NAMES))
+    before = cfg.to_dict()
+    adopt_classes(cfg, ("train", "val"))
+    assert cfg.to_dict() == before
+
+
+# VOC and YOLO, through the converter.
+
+
+@pytest.mark.parametrize("kind", ["voc", "yolo"])
+def test_other_formats_from_files_to_a_metric(kind, configs, own_coco, tmp_path, capsys, request):
+    source, target = request.getfixturevalue(kind), tmp_path / "coco"
+    assert convert([str(source), str(target)]) == 0
+    printed = capsys.readouterr().out
+    assert "train" in printed and "washer" in printed
+    for split in ("train", "val"):
+        ours = {path.name: objects for path, _, objects in records(own_coco, split)}
+        content = json.loads((target / "annotations" / f"instances_{split}2017.json").read_text())
+        assert [category["name"] for category in content["categories"]] == list(NAMES)
+        assert len(content["images"]) == len(ours)
+        for image in content["images"]:
+            found = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+            assert [a["category_id"] - 1 for a in found] == [label for label, _ in ours[image["file_name"]]]
+            for annotation, (_, box) in zip(found, ours[image["file_name"]], strict=True):
+                assert annotation["bbox"] == pytest.approx(box, abs=1e-6)
+            assert [a["iscrowd"] for a in found] == [int(kind == "voc" and i == 0) for i in range(len(found))]
+    arguments = [str(configs / "box.py"), "--data-root", str(target), "--work-dir", str(tmp_path / "work")]
+    assert train(arguments) == 0
+    checkpoint, out = str(tmp_path / "work" / "epoch_1.pth"), tmp_path / "r.json"
+    assert evaluate([arguments[0], checkpoint, *arguments[1:], "--out", str(out)]) == 0
+    assert "coco/bbox_mAP" in json.loads(out.read_text())["metrics"]
+
+
+def test_voc_without_lists_is_divided_the_same_way_each_time(voc, tmp_path, capsys):
+    shutil.rmtree(voc / "ImageSets")
+    for name in ("a", "b"):
+        assert convert([str(voc), str(tmp_path / name), "--val-fraction", "0.34", "--copy"]) == 0
+    assert "34% of the images drawn for validation" in capsys.readouterr().err
+    names = [sorted(path.name for path in (tmp_path / name / "val2017").iterdir()) for name in ("a", "b")]
+    assert len(names[0]) == 3 and names[0] == names[1]
+
+
+def test_yolo_polygons_become_masks(yolo, tmp_path):
+    path = next((yolo / "labels" / "train").iterdir())
+    path.write_text("1 0.25 0.25 0.75 0.25 0.75 0.5\n")
+    assert convert([str(yolo), str(tmp_path / "coco")]) == 0
+    content = json.loads((tmp_path / "coco/annotations/instances_train2017.json").read_text())
+    image = next(image for image in content["images"] if image["file_name"].startswith(path.stem))
+    (found,) = [a for a in content["annotations"] if a["image_id"] == image["id"]]
+    width, height = image["width"], image["height"]
+    assert found["bbox"] == pytest.approx([width / 4, height / 4, width / 2, height / 4])
+    assert found["area"] == pytest.approx(width * height / 16)
+    assert len(found["segmentation"][0]) == 6
+
+
+def test_an_earlier_conversion_is_replaced_and_nothing_else(yolo, tmp_path, capsys):
+    target = tmp_path / "coco"
+    assert convert([str(yolo), str(target)]) == 0 and convert([str(yolo), str(target)]) == 0
+    (target / "converted.json").unlink()
+    before = sorted(tmp_path.rglob("*"))
+    assert convert([str(yolo), str(target)]) == 2 and convert([str(yolo), str(yolo)]) == 2
+    said = capsys.readouterr().err
+    assert "is no conversion of this tool" in said and "holds the data set to convert" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def first(root, pattern):
+    return sorted(root.glob(pattern))[0]
+
+
+BAD = [
+    ("voc", lambda r: first(r, "Annotations/*.xml").write_text("<annotation>"), "annotations cannot be read"),
+    ("voc", lambda r: first(r, "JPEGImages/*").unlink(), "listed images do not exist"),
+    ("voc", lambda r: first(r, "Annotations/*.xml").unlink(), "listed images have no annotation file"),
+    ("voc", lambda r: Image.new("RGB", (9, 7)).save(first(r, "JPEGImages/*")), "read 9x7"),
+    ("voc", lambda r: (r / "ImageSets/Main/val.txt").write_text(""), "no images for the val split"),
+    ("yolo", lambda r: first(r, "labels/train/*").write_text("7 .5 .5 .1 .1"), r"line 1 \(class 7 of 3\)"),
+    ("yolo", lambda r: first(r, "labels/train/*").write_text("0 .5 .5 .1"), "4 numbers, not 5"),
+    ("yolo", lambda r: first(r, "images/train/*").write_text("no"), "images cannot be read"),
+    ("yolo", lambda r: (r / "data.yaml").write_text("names: [a, a, b]"), "classes named twice: a"),
+    ("yolo", lambda r: (r / "data.yaml").unlink(), "names no classes"),
+    ("yolo", lambda r: shutil.rmtree(r / "labels"), "neither a VOC folder"),
+]
+
+
+@pytest.mark.parametrize(("kind", "spoil", "message"), BAD)
+def test_bad_input_is_not_converted(kind, spoil, message, tmp_path, capsys, request):
+    root = request.getfixturevalue(kind)
+    spoil(root)
+    before = sorted(tmp_path.rglob("*"))
+    assert convert([str(root), str(tmp_path / "coco")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("convert_dataset: ") == 1
+    assert re.search(message, said), said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_category_names_keep_the_order_of_the_file(own_coco):
+    assert category_names(str(own_coco / "annotations/instances_val2017.json")) == NAMES

@@ -1,0 +1,67 @@
+"""Read a data set before anyone trains on it: `python tools/check_dataset.py my_data/ --sheet sheet.png`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Count images, sizes and classes of a data set in the layout of COCO, ADE20K (images and masks), "
+        "ImageFolder, Pascal VOC or YOLO, and list what is broken, missing or mistaken. Only reads. Exit code 0: fit "
+        "to train on, 1: training would fail or learn from something else than people see, 2: wrong usage."
+    )
+    parser.add_argument("data", help="folder of the data set")
+    parser.add_argument("--sheet", metavar="FILE.png", help="draw samples with their annotations into this picture")
+    parser.add_argument("--samples", type=int, default=12, metavar="N", help="images a split on it (%(default)s)")
+    parser.add_argument("--classes", metavar="FILE", help="class names in the order of labels, one a line")
+    parser.add_argument("--quick", action="store_true", help="read image headers only, which misses truncated images")
+    return parser
+
+
+def _show_progress(split: str, done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done % 100 == 0 or done == total):
+        print(f"\r{split}: {done}/{total} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 fit to train on, 1 not, 2 wrong usage."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.sheet and not args.sheet.endswith(".png"):
+        parser.error(f"--sheet must end in .png, not {args.sheet!r}")
+    if args.samples < 1:
+        parser.error(f"--samples is {args.samples}; give a whole number from 1")
+    if not os.path.isdir(args.data):
+        return _fail(f"There is no folder {args.data}. Give that of a data set.")
+    if args.sheet and not os.path.isdir(os.path.dirname(os.path.abspath(args.sheet))):
+        return _fail(f"There is no folder for {args.sheet}. Make it first, or name another file.")
+
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab import dataset_check, dataset_report, voc_yolo
+
+    try:
+        classes = voc_yolo.read_class_file(args.classes) if args.classes else ()
+        report = dataset_check.check_dataset(args.data, classes, not args.quick, _show_progress)
+    except InputError as error:
+        return _fail(error)
+    print(dataset_report.report_text(report))
+    if args.sheet:
+        try:
+            drawn = dataset_report.write_sheet(report, Path(args.sheet), args.samples)
+        except OSError as error:
+            return _fail(f"{args.sheet} cannot be written: {error}.")
+        print(f"{drawn} images drawn in {args.sheet}")
+    return int(report.fails)
+
+
+def _fail(message: object) -> int:
+    print(f"check_dataset: {message}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
