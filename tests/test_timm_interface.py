@@ -7,6 +7,7 @@ import pickle
 import pytest
 import timm
 import torch
+import torch._inductor.config as inductor_config
 import torch.fx.experimental._config as fx_config
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -246,9 +247,7 @@ def test_bias_tables_norms_and_biases_take_no_weight_decay():
     network = mini()
     names = {n for n, _ in network.named_parameters()}
     assert network.no_weight_decay() == {n for n in names if n.endswith("relative_position_bias_table")}
-    free, decayed = param_groups_weight_decay(
-        network, 0.05, no_weight_decay_list=network.no_weight_decay()
-    )
+    free, decayed = param_groups_weight_decay(network, 0.05, no_weight_decay_list=network.no_weight_decay())
     assert (free["weight_decay"], decayed["weight_decay"]) == (0.0, 0.05)
     assert {p.dim() for p in decayed["params"]} == {2, 4}
     assert len(free["params"]) + len(decayed["params"]) == len(names)
@@ -344,6 +343,7 @@ def test_reparameterizing_folds_every_batch_norm_and_keeps_the_outputs():
     assert any(isinstance(m, nn.BatchNorm2d) for m in network.modules())  # on a copy
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 @pytest.mark.parametrize("window_size", [7, "ratio"])
 def test_torchscript_gives_the_same_logits_at_any_size(window_size):
     network = mini(window_size=window_size)
@@ -395,10 +395,11 @@ def test_compiled_training_gives_the_same_gradients():
 
 
 @pytest.mark.requires_compiler
-def test_inductor_gives_the_same_maps():
+def test_inductor_gives_the_same_maps(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     network, x = first_stage(window_size=5), images(70, 50)
     torch._dynamo.reset()
-    with torch.no_grad():
+    with torch.no_grad(), inductor_config.patch(compile_threads=1):
         assert relative_difference(torch.compile(network)(x), network(x)) < 1e-5
 
 
