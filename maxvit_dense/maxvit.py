@@ -254,7 +254,7 @@ class MaxViT(nn.Module):
         """
         if img_size is not None:
             sizes = to_2tuple(img_size)
-            if len(sizes) != 2 or any(not isinstance(s, int) or s < 1 for s in sizes):
+            if len(sizes) != 2 or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
                 raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
             self.img_size = (sizes[0], sizes[1])
         if window_size is None:

@@ -18,7 +18,8 @@ def is_multiple(length: int, of: int) -> bool:
     if torch.jit.is_scripting():
         return length % of == 0
     else:  # spelled out: TorchScript must not compile this line
-        return statically_known_true(length % of == 0)
+        # torch.jit.trace hands sizes over as tensors, and would record the answer for the size that it sees.
+        return not torch.jit.is_tracing() and statically_known_true(length % of == 0)
 
 
 def is_same(a: int, b: int) -> bool:
@@ -26,4 +27,4 @@ def is_same(a: int, b: int) -> bool:
     if torch.jit.is_scripting():
         return a == b
     else:
-        return statically_known_true(a == b)
+        return not torch.jit.is_tracing() and statically_known_true(a == b)

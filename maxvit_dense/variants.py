@@ -101,14 +101,17 @@ def _pretrained_cfg(variant: str, requested: Any) -> Any:
 
 
 def _check_out_indices(out_indices: Any) -> None:
-    if isinstance(out_indices, int):
-        valid = 1 <= out_indices <= NUM_MAPS
+    """Refuses what timm would answer with a stray exception or, out of order, with channels of other maps."""
+    if isinstance(out_indices, (tuple, list)):
+        in_range = all(type(i) is int and -NUM_MAPS <= i < NUM_MAPS for i in out_indices)
+        maps = [i % NUM_MAPS for i in out_indices] if in_range else []
+        valid = len(maps) > 0 and maps == sorted(set(maps))
     else:
-        valid = len(out_indices) > 0 and all(-NUM_MAPS <= i < NUM_MAPS for i in out_indices)
+        valid = type(out_indices) is int and 1 <= out_indices <= NUM_MAPS
     if not valid:
         raise ValueError(
             f"out_indices={out_indices!r}: there are {NUM_MAPS} maps, 0 for the stem (stride 2) and 1-4 for the stages "
-            f"(strides 4-32); give some of them, or the number of last maps"
+            f"(strides 4-32); give some of them in ascending order, or the number of last maps"
         )
 
 

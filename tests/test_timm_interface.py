@@ -361,6 +361,16 @@ def test_a_traced_graph_gives_the_same_logits_at_any_size():
         assert relative_difference(graph(x), network(x)) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.:FutureWarning")
+@pytest.mark.parametrize("window_size", [7, "ratio"])
+def test_a_trace_gives_the_same_logits_at_any_size(window_size):
+    network = small_network(window_size=window_size)
+    trace = torch.jit.trace(network, images(64, 64))
+    for size in ((64, 64), (224, 224), (70, 50), (5, 101)):
+        x = images(*size)
+        assert relative_difference(trace(x), network(x)) < 1e-5
+
+
 def test_compiling_once_serves_every_size():
     network, graphs = small_network(), []
 

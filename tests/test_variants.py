@@ -165,13 +165,13 @@ def test_a_bad_window_is_told_what_is_allowed(window):
         timm.create_model("maxvit_mini", window_size=window)
 
 
-@pytest.mark.parametrize("img_size", [0, -1, (224, 0), 224.0])
+@pytest.mark.parametrize("img_size", [0, -1, (224, 0), 224.0, True])
 def test_a_bad_img_size_is_told_what_is_allowed(img_size):
     with pytest.raises(ValueError, match="positive number of pixels"):
         timm.create_model("maxvit_mini", img_size=img_size)
 
 
-@pytest.mark.parametrize("out_indices", [(5,), (-6,), (0, 7), (), 0, 6])
+@pytest.mark.parametrize("out_indices", [(5,), (-6,), (0, 7), (), 0, 6, True, (1.0,), (3, 1), (1, 1), (4, -1)])
 def test_bad_out_indices_are_told_what_is_allowed(out_indices):
     with pytest.raises(ValueError, match="there are 5 maps"):
         timm.create_model("maxvit_mini", features_only=True, out_indices=out_indices)
