@@ -12,8 +12,8 @@ image_scale = (176, 144)
 width = 64  # channels of neck and heads; 256 in the real config
 
 model = dict(
-    backbone=dict(arch="mini", drop_path_rate=0.0, init_cfg=None),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=width),
+    backbone={{_base_.maxvit_mini}},
+    neck=dict(in_channels={{_base_.maxvit_mini_channels}}, out_channels=width),
     rpn_head=dict(
         in_channels=width,
         feat_channels=width,

@@ -8,19 +8,11 @@ _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
     "./_base_/adamw_1x.py",
+    "./_base_/maxvit.py",
     "./_base_/maxvit_runtime.py",
 ]
 
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type="MaxViT",
-        arch="t",
-        out_indices=(0, 1, 2, 3),
-        window_size=7,
-        drop_path_rate=0.2,
-        # Without a network training goes on from random weights, with a warning; missing_ok=False stops instead.
-        init_cfg=dict(type="Pretrained", checkpoint="maxvit_t.in1k", missing_ok=True),
-    ),
-    neck=dict(in_channels=[64, 128, 256, 512]),
+    backbone={{_base_.maxvit_t}},
+    neck=dict(in_channels={{_base_.maxvit_t_channels}}),
 )
