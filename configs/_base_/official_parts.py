@@ -1,8 +1,11 @@
 # Lists of the official COCO recipe, which a child config cannot change in part, as variables for each size:
 #
-#   official_{896,640}      pipelines of a square of that many pixels; the batch is padded to it with the mean colour
-#   official_heads          box heads of the two cascade stages; official_rcnn how each samples its regions
-#   thin_..., small_...     the same for the demo on the drawn sample data
+#   official_{896,640}  pipelines of a square of that many pixels, to which the batch is padded with the mean colour
+#   official_heads      box heads of the two cascade stages
+#   official_rcnn       how each stage samples its regions
+#
+# official_192 and thin_official_heads are for the demo on the drawn sample data, in which jitter is milder: it has
+# minutes to learn from random weights.
 #
 # Sources, item by item: docs/official_recipe.md.
 
@@ -49,29 +52,24 @@ def heads(width, hidden, num_classes):
     ]
 
 
-def rcnn(regions):
-    # A region of IoU .5 to .6 is neither object nor background for the first stage. The second takes all that the
-    # first has sampled.
-    return [
-        dict(
-            assigner=dict(
-                type="MaxIoUAssigner", pos_iou_thr=pos, neg_iou_thr=neg, min_pos_iou=pos, match_low_quality=False
-            ),
-            sampler=dict(type="RandomSampler", num=regions, pos_fraction=share, add_gt_as_proposals=True),
-            mask_size=28,
-            pos_weight=-1,
-            debug=False,
-        )
-        for pos, neg, share in ((0.6, 0.5, 0.25), (0.7, 0.7, 1.0))
-    ]
-
-
 official_norm = dict(type="SyncBN", eps=1e-3, momentum=0.01, requires_grad=True)  # TensorFlow's momentum .99
 official_896 = pipelines(896, (0.1, 2.5))
 official_640 = pipelines(640, (0.1, 2.5))
 official_heads = heads(256, 1024, 80)
-official_rcnn = rcnn(512)
+# A region of IoU .5 to .6 is neither object nor background for the first stage. The second takes all that the first has
+# sampled.
+official_rcnn = [
+    dict(
+        assigner=dict(
+            type="MaxIoUAssigner", pos_iou_thr=pos, neg_iou_thr=neg, min_pos_iou=pos, match_low_quality=False
+        ),
+        sampler=dict(type="RandomSampler", num=512, pos_fraction=share, add_gt_as_proposals=True),
+        mask_size=28,
+        pos_weight=-1,
+        debug=False,
+    )
+    for pos, neg, share in ((0.6, 0.5, 0.25), (0.7, 0.7, 1.0))
+]
 
-small_official = pipelines(192, (0.8, 1.25))
+official_192 = pipelines(192, (0.8, 1.25))
 thin_official_heads = heads(64, 256, 6)
-small_official_rcnn = rcnn(64)
