@@ -6,8 +6,10 @@ that does to each kind of image; tests hold it against OpenCV itself.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
@@ -22,6 +24,9 @@ _EXAMPLES = 5
 _WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
 _TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+_THREADS = 8  # decoding leaves Python's lock, and on a network disk most of the time is waiting
+
+T, R = TypeVar("T"), TypeVar("R")
 
 # kind: (what it is, what to do), and whether training would fail or learn from something else than people see.
 _KINDS = {
@@ -90,6 +95,37 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
         return ImageFacts(kinds=("broken image",), reason=str(error))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_many(
+    read: Callable[[T], R], items: Sequence[T], progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[R]:
+    """Apply ``read``, of files, to each item, several at a time; ``progress`` is told how many of how many are done."""
+    # Once for all threads: each would put back what it found, in no order.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    results = []
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for result in pool.map(read, items):
+                results.append(result)
+                progress(len(results), len(items))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    return results
+
+
+def size_fault(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> Fault | None:
+    """The fault of images that are read in another size than annotated; from (name, annotated (w, h), facts)."""
+    places = []
+    for name, annotated, fact in images:
+        if fact.reason or annotated == (fact.width, fact.height):
+            continue
+        upright = "rotated image" in fact.kinds and annotated == fact.stored
+        turned = ", upright by its EXIF orientation" if upright else ""
+        size = f"annotated {annotated[0]}x{annotated[1]}, read {fact.width}x{fact.height}"
+        places.append(f"{name} ({size}{turned})")
+    text, remedy = "images whose annotated size is not that which training reads", "Export the annotations again."
+    return Fault("image size", len(places), text, tuple(places[:_EXAMPLES]), remedy) if places else None
 
 
 def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fault]]:
