@@ -27,7 +27,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that mean the same in training and testing."""
     parser.add_argument("--work-dir", metavar="DIR", help="for logs and results (work_dirs/<config name>)")
     parser.add_argument(
-        "--data-root", metavar="DIR", help="folder of the data, in place of the config's (annotations/, ...)"
+        "--data-root",
+        metavar="DIR",
+        help="folder of the data, in place of the config's: COCO (annotations/, ...) or images/ and masks/",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names of masks, in place of classes.txt or classes.json beside them: one a line, or JSON, a list "
+        'or {"value": "name"}',
     )
     parser.add_argument(
         "--cfg-options",
@@ -62,6 +70,8 @@ def start(args: argparse.Namespace, files: dict[str, str]) -> str | None:
     for what, path in files.items():
         if not os.path.isfile(path):
             return f"There is no {what} file {path}. Check the path."
+    if args.classes and not os.path.isfile(args.classes):
+        return f"There is no class file {args.classes}. Check the path."
     if args.data_root and not os.path.isdir(args.data_root):
         return f"There is no data root {args.data_root}. Give the folder that holds the data set."
     if _is_first_process():

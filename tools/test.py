@@ -49,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             overrides=args.cfg_options,
             work_dir=args.work_dir,
             data_root=args.data_root,
+            class_file=args.classes,
             launcher=args.launcher,
             show_dir=args.show_dir,
             out=args.out,

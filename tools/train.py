@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             overrides=args.cfg_options,
             work_dir=args.work_dir,
             data_root=args.data_root,
+            class_file=args.classes,
             bad_boxes=args.bad_boxes,
             resume=args.resume,
             amp=args.amp,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..errors import InputError
 from .coco_check import Fault
 
 _EXAMPLES = 5
@@ -9,6 +10,7 @@ _EXAMPLES = 5
 # kind: (what follows the count, what to do), and whether training would fail or learn from something else than people
 # see.
 _KINDS = {
+    "absent image": ("listed images do not exist", "Put them there, or take them from the list.", True),
     "missing mask": ("images have no mask", "Put it beside the others, under the same name with .png.", True),
     "missing image": ("masks have no image", "Put it there, or remove the mask.", True),
     "broken mask": ("masks cannot be read", "Export them again.", True),
@@ -44,8 +46,8 @@ def found_faults(places: Mapping[str, Sequence[str]]) -> list[tuple[bool, Fault]
     ]
 
 
-def refuse_fatal(faults: Iterable[tuple[bool, Fault]], what: str, error: type[Exception]) -> None:
-    """Raise one ``error`` with all fatal faults of ``what``, one a line; if there are any."""
+def refuse_fatal(faults: Iterable[tuple[bool, Fault]], what: str) -> None:
+    """Raise an ``InputError`` with all fatal faults of ``what``, one a line; if there are any."""
     lines = "".join(f"\n  - {fault}" for fatal, fault in faults if fatal)
     if lines:
-        raise error(f"{what} cannot be used:{lines}")
+        raise InputError(f"{what} cannot be used:{lines}")

@@ -44,14 +44,23 @@ class MaskFolder:
     masks: str
     first: int
 
+    def split(self, name: str) -> tuple[Path, Path]:
+        """Image and mask folder of "train" or "val": those that exist, or should."""
+        for alias in _SPLITS[name]:
+            if (self.root / "images" / alias).is_dir():
+                break
+        else:
+            alias = name
+        return self.root / "images" / alias, self.root / self.masks / alias
+
     @property
     def splits(self) -> dict[str, tuple[Path, Path]]:
-        """Image and mask folder of "train" and "val", as far as there are images for them."""
-        found = {}
-        for split, names in _SPLITS.items():
-            for name in names:
-                if (self.root / "images" / name).is_dir():
-                    found.setdefault(split, (self.root / "images" / name, self.root / self.masks / name))
+        """Image and mask folder of each split that has images.
+
+        Raises:
+            InputError: there is none.
+        """
+        found = {name: self.split(name) for name in _SPLITS if self.split(name)[0].is_dir()}
         if not found:
             raise InputError(
                 f"{self.root}/images has no folder train/ or val/ (training/, validation/). Divide the images and "
