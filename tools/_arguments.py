@@ -12,6 +12,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
+_UNREADABLE = "failed to load image: "  # of mmcv's LoadImageFromFile
+
 
 class ConfigOverrides(DictAction):
     """mmengine's KEY=VALUE pairs, with a usage message for a pair without its "="."""
@@ -86,6 +88,20 @@ def fail(tool: str, message: object) -> int:
     if _is_first_process():
         print(f"{tool}: {message}", file=sys.stderr)
     return 2
+
+
+def data_mistake(error: Exception) -> str | None:
+    """The message of an ``InputError`` or of an image that cannot be read; None of any other error.
+
+    Data workers hand their errors on with the traceback as text.
+    """
+    text = str(error)
+    if type(error).__name__ == "InputError":
+        return text.rpartition("InputError: ")[2].strip()
+    if _UNREADABLE in text:
+        path = text.rpartition(_UNREADABLE)[2].strip()
+        return f"Image {path} cannot be read. Copy or export it again; tools/check_dataset.py lists all such files."
+    return None
 
 
 def _is_first_process() -> bool:

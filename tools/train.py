@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.train
 
-from _arguments import add_run_arguments, fail, start  # noqa: E402
+from _arguments import add_run_arguments, data_mistake, fail, start  # noqa: E402
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,8 +64,11 @@ def main(argv: list[str] | None = None) -> int:
             launcher=args.launcher,
         )
         run.build_runner(cfg).train()
-    except InputError as error:
-        return fail("train", error)
+    except (InputError, AssertionError) as error:
+        mistake = data_mistake(error)
+        if mistake is None:
+            raise
+        return fail("train", mistake)
     return 0
 
 

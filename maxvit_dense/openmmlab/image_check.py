@@ -23,6 +23,8 @@ _MOST_PIXELS = 2**30  # OpenCV reads no more
 _EXAMPLES = 5
 _WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
 _TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
+_END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL = 12  # bytes: PNG's last chunk
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
 _THREADS = 8  # decoding leaves Python's lock, and on a network disk most of the time is waiting
 
@@ -77,7 +79,8 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
 
     Args:
         path: of the file.
-        decode: read all pixels, which alone shows a truncated file.
+        decode: read all pixels, which alone shows every broken file; else those of a file only that does not end
+            as its format does, as a cut one would not.
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large image is a finding, not an attack
     try:
@@ -86,7 +89,7 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
             kinds = _kinds(image, orientation)
             facts = _facts(image, kinds, orientation)
-            if decode and "image side" not in kinds:
+            if (decode or not _ends(path, image.format)) and "image side" not in kinds:
                 image.load()
             return facts
     except UnidentifiedImageError:
@@ -141,6 +144,14 @@ def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fa
         for kind, (text, remedy, fatal) in _KINDS.items()
         if kind in places
     ]
+
+
+def _ends(path: str | os.PathLike, kind: str) -> bool:
+    """Whether a file ends with its format's last mark; True of formats without one."""
+    mark = _END_MARKS.get(kind, b"")
+    with open(path, "rb") as stream:
+        stream.seek(-min(_TAIL, os.path.getsize(path)), os.SEEK_END)
+        return mark in stream.read()
 
 
 def _facts(image: Image.Image, kinds: list[str], orientation: int) -> ImageFacts:

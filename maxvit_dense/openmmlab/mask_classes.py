@@ -3,7 +3,7 @@
 import importlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mmdet.visualization.palette import get_palette
@@ -15,7 +15,7 @@ from .datasets import PHASES, class_names, phase_datasets
 from .heads import size_heads
 from .image_check import read_many
 from .mask_check import class_faults, found_classes
-from .mask_data import MaskFolder, class_values, find_mask_folder, pair_files, read_mask
+from .mask_data import MaskFolder, Pairs, class_values, find_mask_folder, pair_files, read_mask
 
 _DATASET, _MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.mask_dataset"
 _SPLIT_OF = {"train": "train", "val": "val", "test": "val"}
@@ -47,18 +47,19 @@ def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> Non
         for dataset in datasets if folder else ():
             dataset["data_root"] = str(folder.root)
         return
+    pairs = [pair_files(*folders) for folders in folder.splits.values()]
     old = class_names(cfg, PHASES)[0]
-    named, source = _classes(folder, class_file, datasets[0], old)
+    named, source = _classes(folder, class_file, datasets[0], old, pairs)
     refuse_fatal(found_faults(class_faults(named)), f"{source} ({folder.convention})")
     _point_to(cfg, folder, named)
     names = tuple(named.values())
-    resized = size_heads(cfg.model, len(names), len(old)) if names != old else []
+    resized = size_heads(cfg.model, len(names), len(old))
     shown = ", ".join(f"{value} {name}" for value, name in list(named.items())[:_SHOWN])
     _logger.info(
-        "%d classes from %s in place of the config's %d: %s; %s. Sized by them: %s.",
+        "%d classes from %s%s: %s; %s. Sized by them: %s.",
         len(names),
         source,
-        len(old),
+        f" in place of the config's {len(old)}" if names != old else ", the config's own",
         shown + (", ..." if len(names) > _SHOWN else ""),
         folder.convention,
         ", ".join(resized) or "no head",
@@ -66,15 +67,18 @@ def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> Non
 
 
 def _classes(
-    folder: MaskFolder, class_file: str | os.PathLike | None, dataset: ConfigDict, old: tuple[str, ...]
+    folder: MaskFolder,
+    class_file: str | os.PathLike | None,
+    dataset: ConfigDict,
+    old: tuple[str, ...],
+    pairs: Sequence[Pairs],
 ) -> tuple[dict[int, str], str]:
     """Class name by value in the masks, and where it is from."""
     named = class_values(folder, class_file)
     if named:
-        return named, f"the list {class_file or 'in ' + str(folder.root)}"
+        return named, str(class_file or folder.class_file)
     if dataset["type"] == _DATASET:  # of an earlier run on such a folder
         return dict(zip(dataset["values"], old, strict=True)), "the config"
-    pairs = [pair_files(*folders) for folders in folder.splits.values()]
     masks = [mask for pair in pairs for mask in pair.masks.values()]
     _logger.info("%s has no list of classes: reading the values of all %d masks.", folder.root, len(masks))
     return found_classes(folder, read_many(read_mask, masks)), f"the values in the masks of {folder.root}"

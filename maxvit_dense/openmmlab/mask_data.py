@@ -27,6 +27,7 @@ MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
 LABEL_MODES = ("L", "P", "1")  # one byte a pixel, or less
 _BYTE = range(256)
 _SPLITS = {"train": ("training", "train"), "val": ("validation", "val", "valid")}
+_LISTS = ("classes.json", "classes.txt")
 _ADE_FOLDER, _ADE_LIST = "ADEChallengeData2016", "objectInfo150.txt"
 
 
@@ -72,7 +73,12 @@ class MaskFolder:
     def is_ade20k(self) -> bool:
         """ADE20K itself, which comes without a list of classes that one could read."""
         official = self.root.name == _ADE_FOLDER or (self.root / _ADE_LIST).is_file()
-        return official and self.masks == "annotations" and not _class_file(self.root)
+        return official and self.masks == "annotations" and self.class_file is None
+
+    @property
+    def class_file(self) -> Path | None:
+        """The list of classes beside the images."""
+        return next((path for name in _LISTS if (path := self.root / name).is_file()), None)
 
     @property
     def convention(self) -> str:
@@ -139,7 +145,7 @@ def class_values(folder: MaskFolder, class_file: str | os.PathLike | None = None
     Raises:
         InputError: the list cannot be read; a value is none of a byte; more than ``MOST_CLASSES`` names.
     """
-    path = Path(class_file) if class_file else _class_file(folder.root)
+    path = Path(class_file) if class_file else folder.class_file
     if path is None:
         return {}
     content = _json_object(path) if path.suffix == ".json" else None
@@ -192,10 +198,6 @@ def _without_ending(masks: dict[str, Path], images: dict[str, Path]) -> dict[str
         if all(stem.endswith(ending) for stem in masks):
             return {stem.removesuffix(ending): path for stem, path in masks.items()}
     return masks
-
-
-def _class_file(root: Path) -> Path | None:
-    return next((path for path in (root / "classes.json", root / "classes.txt") if path.is_file()), None)
 
 
 def _json_object(path: Path) -> dict | None:

@@ -52,7 +52,7 @@ class CheckLoaded(BaseTransform):
         if shape != annotated:
             size = f"annotated {annotated[1]}x{annotated[0]} pixels, and read as {shape[1]}x{shape[0]}"
             raise InputError(f"{results['img_path']} is {size}. Export its annotations again. {_CHECK_TOOL}")
-        if self.num_classes is not None:
+        if self.num_classes is not None and "gt_seg_map" in results:  # which inference on new images leaves out
             self._check_labels(results["gt_seg_map"], shape, results["seg_map_path"])
         return results
 
