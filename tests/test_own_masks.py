@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS  # noqa: E402
 from mmseg.datasets.transforms import LoadAnnotations  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import mask_data, pixel_check, run  # noqa: E402
+from maxvit_dense.openmmlab import datasets, mask_data, pixel_check, run  # noqa: E402
 from maxvit_dense.openmmlab.heads import size_heads  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 
@@ -338,6 +338,16 @@ def test_a_fault_outside_the_sample_stops_training_by_name(config, own, tmp_path
     said = capsys.readouterr().err
     assert f"masks/train/{spoiled}.png holds a value outside the 3 classes; its values are 9." in said
     assert "Traceback" not in said
+
+
+def test_an_image_that_a_data_worker_cannot_read_stops_training_by_name(config, own, tmp_path, capfd, monkeypatch):
+    path = own / "images/train/1.jpg"
+    cut(path)
+    monkeypatch.setattr(datasets, "check_images", lambda images, what: None)
+    options = ["--work-dir", str(tmp_path / "work"), "--cfg-options", "train_dataloader.num_workers=1"]
+    assert train([config, "--data-root", str(own), *options]) == 2
+    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("train: ")]
+    assert len(said) == 1 and said[0].startswith(f"train: Image {path} cannot be read.")
 
 
 @pytest.mark.parametrize(

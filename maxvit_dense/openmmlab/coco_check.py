@@ -22,6 +22,8 @@ _EXAMPLES = 5
 _LISTS = ("images", "annotations", "categories")
 _IMAGE_KEYS = ("id", "file_name", "height", "width")
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area")
+_CATEGORY_KEYS = ("id", "name")
+_KINDS = {key: int | str for key in ("id", "image_id", "category_id")} | {"file_name": str, "area": int | float}
 
 
 @dataclass(frozen=True)
@@ -112,16 +114,21 @@ def inspect_coco(
     Returns:
         Faults, at most one of each kind; empty if there are none.
     """
-    images, annotations = content["images"], content["annotations"]
+    images, annotations, categories = (content[key] for key in _LISTS)
     required = _ANNOTATION_KEYS + (("iscrowd",) if evaluated else ())
-    broken = _broken_records(images, _IMAGE_KEYS, "image") + _broken_records(annotations, required, "annotation")
+    broken = [
+        *_broken_records(images, _IMAGE_KEYS, "image"),
+        *_broken_records(annotations, required, "annotation"),
+        *_broken_records(categories, _CATEGORY_KEYS, "category"),
+    ]
     if broken:
         return broken  # the checks below read these entries
     found = [
-        *_category_faults(content["categories"], classes),
+        *_category_faults(categories, classes),
+        *_repeated(categories, "category"),
         *_repeated(images, "image"),
         *_repeated(annotations, "annotation"),
-        *_dangling(images, annotations, content["categories"]),
+        *_dangling(images, annotations, categories),
         *_missing_images(images, image_dir),
         *_box_faults(images, annotations),
     ]
@@ -179,6 +186,8 @@ def _broken_records(records: list, keys: Sequence[str], what: str) -> list[Fault
     places = []
     for index, record in enumerate(records):
         lacking = [key for key in keys if not isinstance(record, dict) or key not in record]
+        if not lacking:
+            lacking = [f"a usable {key}" for key in keys if not isinstance(record[key], _KINDS.get(key, object))]
         if not lacking and "bbox" in keys and not _is_box(record["bbox"]):
             lacking = ["bbox of four numbers"]
         if not lacking and "height" in keys and not _has_size(record):
