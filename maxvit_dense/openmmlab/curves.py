@@ -178,7 +178,7 @@ def _append(curves: dict[str, Series], name: str, step: int, value: float) -> No
 
 
 def draw(curves: Curves, path: str, title: str, epoch_steps: int | None = None) -> None:
-    """Write the curves to ``path`` as a PNG, which is replaced as a whole or not at all.
+    """Write the curves to ``path`` as a PNG, which is replaced as a whole or not at all. The legend has last values.
 
     Args:
         curves: what to draw; a kind that is empty gets no panel.
@@ -220,12 +220,13 @@ def _draw_panel(axes: Any, label: str, series: Mapping[str, Series]) -> None:
 
     axes.set_prop_cycle(cycler(linestyle=["-", "--", ":"]) * cycler(color=colormaps["tab10"].colors))
     for name, (steps, values) in series.items():
-        total = name == "loss"
-        style = dict(color="black", linewidth=2) if total else dict(linewidth=1.2)
+        style = dict(color="black", linewidth=1.6) if name == "loss" else dict(linewidth=1.1)
         marker = "o" if len(steps) <= 40 else None  # a curve of one point would not be seen
-        axes.plot(steps, values, label=name, marker=marker, markersize=3, **style)
+        axes.plot(steps, values, label=f"{name}  {values[-1]:.4g}", marker=marker, markersize=3, **style)
     axes.set_ylabel(label)
-    if label == "loss" and not any(value <= 0 for _, values in series.values() for value in values):
+    if label != "loss":
+        axes.ticklabel_format(axis="y", scilimits=(-3, 4))
+    elif not any(value <= 0 for _, values in series.values() for value in values):
         axes.set_yscale("log")  # terms lie decades apart
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize="small", frameon=False)
