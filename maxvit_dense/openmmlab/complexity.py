@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from mmcv.ops import MultiScaleDeformableAttention
 from mmdet.models.detectors import TwoStageDetector
 from mmdet.models.detectors.base_detr import DetectionTransformer
 from mmdet.models.detectors.maskformer import MaskFormer
@@ -31,7 +32,14 @@ def count_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def count_multiply_adds(model: nn.Module, height: int, width: int) -> int:
+def count_network(net: nn.Module, height: int, width: int) -> int:
+    """Multiply-adds of a network of timm, made on the meta device, for one image of ``height`` by ``width`` pixels."""
+    with _counting() as counter:
+        net.eval()(torch.empty(1, 3, height, width, device="meta"))
+    return counter.get_total_flops() // 2
+
+
+def count_model(model: nn.Module, height: int, width: int) -> int:
     """Multiply-adds to find or segment things in one image; heads that only training uses are left out.
 
     Args:
@@ -45,24 +53,24 @@ def count_multiply_adds(model: nn.Module, height: int, width: int) -> int:
         part.to("meta")
     if device == "meta":
         model.to("meta")
-    with FlopCounterMode(display=False) as counter, _countable_attention(), torch.no_grad():
+    with _counting() as counter:
         maps = model.extract_feat(torch.empty(1, 3, height, width, device="meta"))
         _run_heads(model, [torch.zeros_like(m, device=device) for m in maps], (height, width))
     return counter.get_total_flops() // 2
 
 
 def _needs_values(model: nn.Module) -> bool:
-    return any(type(part).__name__ == "MultiScaleDeformableAttention" for part in model.modules())
+    return any(isinstance(part, MultiScaleDeformableAttention) for part in model.modules())
 
 
 @contextmanager
-def _countable_attention() -> Iterator[None]:
-    """Attention as two matrix products; the counter has no formula for the CPU's fused ones."""
+def _counting() -> Iterator[FlopCounterMode]:
+    """Attention runs as two matrix products: the counter has no formula for the CPU's fused kernels."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+            yield counter
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
 
