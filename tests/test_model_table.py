@@ -246,6 +246,7 @@ def test_accuracy_is_that_of_the_header(tmp_path, text, found):
     [
         (["absent.py"], "There is no absent.py. Check the path."),
         (["--check", "--out", "absent.md"], "There is no absent.md. Check the path."),
+        (["--out", "absent/models.md"], "There is no folder for absent/models.md."),
         ([__file__], "is not named <head>_<backbone>_<size>"),
     ],
 )

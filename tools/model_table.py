@@ -152,7 +152,12 @@ def _image_size(cfg, model) -> tuple[int, int]:
     fixed = getattr(model.backbone, "img_size", None)
     if fixed:
         return fixed[1], fixed[0]
-    (scale,) = {tuple(step["scale"]) for step in cfg.test_dataloader.dataset.pipeline if step["type"] == "Resize"}
+    scales = {tuple(step["scale"]) for step in cfg.test_dataloader.dataset.pipeline if step["type"] == "Resize"}
+    if len(scales) != 1:
+        raise ValueError(
+            f"The test pipeline of {cfg.filename} resizes to {sorted(scales)}: it takes one size to count at"
+        )
+    scale = scales.pop()
     return _CUSTOMARY.get(scale, scale)
 
 
@@ -216,7 +221,7 @@ def _section_lines(section: str, rows: Sequence[Row]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Count parameters and multiply-adds of every config in configs/ and write them, beside published "
-        "figures, as a Markdown table. With configs given, print their rows instead. Takes a second a config, "
+        "figures, as a Markdown table. With configs given, print their rows instead. Takes seconds a config, "
         "half a minute for heads with deformable attention."
     )
     parser.add_argument("configs", nargs="*", help="config files (all of configs/ but demos)")
@@ -237,6 +242,8 @@ def main(argv: list[str] | None = None) -> int:
     absent = [path for path in [*args.configs, *([args.out] if args.check else [])] if not os.path.isfile(path)]
     if absent:
         return _fail(f"There is no {', '.join(absent)}. Check the path.")
+    if not os.path.isdir(os.path.dirname(os.path.abspath(args.out))):
+        return _fail(f"There is no folder for {args.out}. Make it first, or name another file.")
 
     from maxvit_dense.errors import InputError
 
