@@ -88,6 +88,7 @@ def prepare_training(
     _check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
+    _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
     return cfg
 
 
