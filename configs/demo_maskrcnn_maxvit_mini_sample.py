@@ -10,6 +10,7 @@ width = {{_base_.sample_width}}
 num_classes = {{_base_.sample_num_classes}}
 
 model = dict(
+    data_preprocessor=dict(pad_size_divisor=1),  # MaxViT needs no padding, which is a fifth of such small images
     backbone={{_base_.maxvit_mini}},
     neck=dict(in_channels={{_base_.maxvit_mini_channels}}, out_channels=width),
     rpn_head=dict(
