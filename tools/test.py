@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.test
 
-from _arguments import add_run_arguments, fail, start  # noqa: E402
+from _arguments import add_run_arguments, data_mistake, fail, start  # noqa: E402
 
 _OUT_SUFFIXES = (".json", ".pkl")
 
@@ -58,15 +58,19 @@ def main(argv: list[str] | None = None) -> int:
             overrides=args.cfg_options,
             work_dir=args.work_dir,
             data_root=args.data_root,
+            class_file=args.classes,
             launcher=args.launcher,
             tta=args.tta,
             show_dir=args.show_dir,
             out=args.out,
         )
-        runner = run.build_runner(cfg, suffix="_test")
-    except InputError as error:
-        return fail("test", error)
-    results.report_metrics(runner.test(), cfg, args.out)
+        metrics = run.build_runner(cfg, suffix="_test").test()
+    except (InputError, AssertionError) as error:
+        mistake = data_mistake(error)
+        if mistake is None:
+            raise
+        return fail("test", mistake)
+    results.report_metrics(metrics, cfg, args.out)
     return 0
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from .dataset_check import IGNORED_LABEL, Report, Sample, SplitReport
+from .mask_data import IGNORED_LABEL
+from .split_report import Report, Sample, SplitReport
 
 _CLASS_ROWS = 30
 _BAR = 30  # characters
@@ -18,7 +19,8 @@ _OVERLAY = 0.5
 
 def report_text(report: Report) -> str:
     """The table: images and sizes of each split, objects of each class, faults."""
-    lines = [f"layout: {report.layout}, {len(report.classes)} classes", ""]
+    remark = f" ({report.remark})" if report.remark else ""
+    lines = [f"layout: {report.layout}, {len(report.classes)} classes{remark}", ""]
     for split in report.splits:
         lines += [*_split_lines(split, report.classes), ""]
     verdict = "training would fail or go wrong; see FAULT above" if report.fails else "fit to train on"

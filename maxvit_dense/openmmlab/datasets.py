@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,10 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ..errors import InputError
-from .coco_check import inspect_coco, reaches_outside, read_annotations, refuse_faults
+from .coco_check import absent_files, inspect_coco, reaches_outside, read_annotations, refuse_faults
+from .data_faults import found_faults, refuse_fatal
+from .mask_data import IGNORED_LABEL
+from .pixel_check import add_check, check_images, check_masks, reads_as_usual
 
 PHASES = ("train", "val", "test")
 _COCO_LOADER = "mmdet.datasets.coco"
@@ -57,7 +61,7 @@ def class_names(cfg: Config, phases: Iterable[str]) -> list[tuple[str, ...]]:
     """The classes of each data set of ``phases``: the config's, else those of the data set's type."""
     found = []
     for _, dataset in phase_datasets(cfg, phases):
-        dataset_class = _dataset_class(dataset["type"], cfg.get("default_scope"))
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
         found.append(tuple(dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ())))
     return found
 
@@ -66,7 +70,7 @@ def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, Config
     """Each phase and data set of ``phases`` that reads a COCO annotation file of this machine, with its path."""
     for phase, dataset in phase_datasets(cfg, phases):
         path = _joined(dataset, dataset.get("ann_file", ""))
-        dataset_class = _dataset_class(dataset["type"], cfg.get("default_scope"))
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
         if dataset_class.load_data_list.__module__ == _COCO_LOADER and not _is_remote(path):
             yield phase, dataset, path
 
@@ -97,11 +101,13 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
     """Check the files that the data sets and evaluators of ``phases`` will read, before anything is written.
 
     With ``bad_boxes="skip"`` the training pipelines of ``cfg`` get a step that leaves such boxes out.
-    Evaluation keeps the ground truth as its file has it, so that figures stay comparable.
+    Evaluation keeps the ground truth as its file has it, so that figures stay comparable. All pipelines get one
+    that refuses an image or a mask that does not fit, since only a part of a large data set is looked into here.
 
     Raises:
-        InputError: a root, an annotation file or an image folder that is not there; annotations that
-            training would trip over (see ``coco_check``).
+        InputError: a root, an annotation file, an image or a folder that is not there; annotations or masks that
+            training would trip over (see ``coco_check``, ``mask_check``); images that cannot be used
+            (``image_check``).
     """
     phases = tuple(phases)
     for phase, dataset in phase_datasets(cfg, phases):
@@ -113,9 +119,11 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
                 f"There is no data root {root} (it should hold what the {phase} set of the config names). "
                 "Give the folder with --data-root DIR."
             )
-        dataset_class = _dataset_class(dataset["type"], cfg.get("default_scope"))
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
         if dataset_class.load_data_list.__module__ == _COCO_LOADER:
             _check_coco(dataset, dataset_class, phase, bad_boxes)
+        elif is_segmentation(dataset_class):
+            _check_segmentation(dataset, dataset_class, phase)
     for evaluator in _evaluators(cfg, phases):
         file = evaluator.get("ann_file") or ""
         if file and not _is_remote(file) and not os.path.isfile(file):
@@ -128,10 +136,10 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
 def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str) -> None:
     training = phase == "train"
     path = _joined(dataset, dataset.get("ann_file", ""))
-    content = read_annotations(path)
+    content, prefix = read_annotations(path), dataset.get("data_prefix", {}).get("img", "")
     faults = inspect_coco(
         content,
-        image_dir=_joined(dataset, dataset.get("data_prefix", {}).get("img", "")),
+        image_dir=_joined(dataset, prefix),
         classes=dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ()),
         masks=any(step.get("with_mask", False) for step in dataset.get("pipeline", [])),
         evaluated=not training,
@@ -144,11 +152,63 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
     _logger.info("%s: %d images, %d boxes", path, len(content["images"]), boxes)
     for fault in noted:
         _logger.warning("%s: %s", path, fault)
+    if reads_as_usual(dataset.get("pipeline", [])):
+        images = ((_joined(dataset, os.path.join(prefix, image["file_name"])), image) for image in content["images"])
+        check_images({file: (image["width"], image["height"]) for file, image in images}, path)
+        dataset["pipeline"] = add_check(dataset["pipeline"])
     if training and any(fault.kind == "box outside" for fault in noted):
         dataset["pipeline"] = [dict(type="DropOutsideBoxes"), *dataset["pipeline"]]
 
 
-def _dataset_class(name: Any, scope: str | None) -> type:
+def _check_segmentation(dataset: ConfigDict, dataset_class: type, phase: str) -> None:
+    reader = _reader(dataset, dataset_class, phase)
+    folder = reader.data_prefix.get("img_path") or reader.data_root
+    try:
+        records = reader.load_data_list()
+    except (OSError, AssertionError) as error:
+        raise InputError(
+            f"The {phase} set of the config cannot be read ({error}). Check --data-root, or set "
+            f"{phase}_dataloader.dataset.data_prefix with --cfg-options."
+        ) from error
+    images, pipeline = [record["img_path"] for record in records], dataset.get("pipeline", [])
+    refuse_fatal(found_faults({"empty split": [] if images else [f"{folder}, of the {phase} set"]}), str(folder))
+    absent = absent_files(images)
+    masks = [(record["img_path"], record["seg_map_path"]) for record in records if record.get("seg_map_path")]
+    unmasked = absent_files(mask for _, mask in masks)
+    refuse_fatal(found_faults({"absent image": absent, "missing mask": unmasked}), str(folder))
+    if reads_as_usual(pipeline):
+        check_images(dict.fromkeys(images), str(folder))
+        classes = len(reader.metainfo.get("classes", ()))
+        if masks and classes:
+            check_masks(masks, _label_by_value(reader, records), classes, str(folder))
+            dataset["pipeline"] = add_check(pipeline, classes)
+
+
+def _reader(dataset: ConfigDict, dataset_class: type, phase: str) -> Any:
+    """An mmseg data set that has not listed its files yet."""
+    arguments = {key: value for key, value in dataset.items() if key not in ("type", "pipeline", "lazy_init")}
+    try:
+        return dataset_class(**arguments, pipeline=[], lazy_init=True)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise InputError(f"The {phase} set of the config, {dataset_class.__name__}, cannot be made: {error}") from error
+
+
+def _label_by_value(reader: Any, records: list[dict[str, Any]]) -> np.ndarray:
+    """(256,) label that mmseg's loader makes of each value in the masks of a data set."""
+    labels = np.arange(256)
+    if reader.reduce_zero_label:
+        labels = np.where((labels == 0) | (labels == IGNORED_LABEL), IGNORED_LABEL, labels - 1)
+    moved = records[0].get("label_map") or {}
+    return np.array([moved.get(int(label), int(label)) for label in labels])
+
+
+def is_segmentation(dataset_class: type) -> bool:
+    """Whether it is a data set of mmseg's, which is not imported for this: it has been where there is one."""
+    module = sys.modules.get("mmseg.datasets")
+    return module is not None and issubclass(dataset_class, module.BaseSegDataset)
+
+
+def dataset_type(name: Any, scope: str | None) -> type:
     with DATASETS.switch_scope_and_registry(scope) as registry:
         found = name if isinstance(name, type) else registry.get(name)
     if found is None:

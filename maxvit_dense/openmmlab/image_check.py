@@ -6,8 +6,10 @@ that does to each kind of image; tests hold it against OpenCV itself.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
@@ -21,7 +23,12 @@ _MOST_PIXELS = 2**30  # OpenCV reads no more
 _EXAMPLES = 5
 _WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
 _TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
+_END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL = 12  # bytes: PNG's last chunk
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+_THREADS = 8  # decoding leaves Python's lock, and on a network disk most of the time is waiting
+
+T, R = TypeVar("T"), TypeVar("R")
 
 # kind: (what it is, what to do), and whether training would fail or learn from something else than people see.
 _KINDS = {
@@ -72,7 +79,8 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
 
     Args:
         path: of the file.
-        decode: read all pixels, which alone shows a truncated file.
+        decode: read all pixels, which alone shows every broken file; else those of a file only that does not end
+            as its format does, as a cut one would not.
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large image is a finding, not an attack
     try:
@@ -81,7 +89,7 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
             orientation = image.getexif().get(_ORIENTATION_TAG, 1)
             kinds = _kinds(image, orientation)
             facts = _facts(image, kinds, orientation)
-            if decode and "image side" not in kinds:
+            if (decode or not _ends(path, image.format)) and "image side" not in kinds:
                 image.load()
             return facts
     except UnidentifiedImageError:
@@ -90,6 +98,37 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
         return ImageFacts(kinds=("broken image",), reason=str(error))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_many(
+    read: Callable[[T], R], items: Sequence[T], progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[R]:
+    """Apply ``read``, of files, to each item, several at a time; ``progress`` is told how many of how many are done."""
+    # Once for all threads: each would put back what it found, in no order.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    results = []
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for result in pool.map(read, items):
+                results.append(result)
+                progress(len(results), len(items))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    return results
+
+
+def size_fault(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> Fault | None:
+    """The fault of images that are read in another size than annotated; from (name, annotated (w, h), facts)."""
+    places = []
+    for name, annotated, fact in images:
+        if fact.reason or annotated == (fact.width, fact.height):
+            continue
+        upright = "rotated image" in fact.kinds and annotated == fact.stored
+        turned = ", upright by its EXIF orientation" if upright else ""
+        size = f"annotated {annotated[0]}x{annotated[1]}, read {fact.width}x{fact.height}"
+        places.append(f"{name} ({size}{turned})")
+    text, remedy = "images whose annotated size is not that which training reads", "Export the annotations again."
+    return Fault("image size", len(places), text, tuple(places[:_EXAMPLES]), remedy) if places else None
 
 
 def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fault]]:
@@ -105,6 +144,14 @@ def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fa
         for kind, (text, remedy, fatal) in _KINDS.items()
         if kind in places
     ]
+
+
+def _ends(path: str | os.PathLike, kind: str) -> bool:
+    """Whether a file ends with its format's last mark; True of formats without one."""
+    mark = _END_MARKS.get(kind, b"")
+    with open(path, "rb") as stream:
+        stream.seek(-min(_TAIL, os.path.getsize(path)), os.SEEK_END)
+        return mark in stream.read()
 
 
 def _facts(image: Image.Image, kinds: list[str], orientation: int) -> ImageFacts:

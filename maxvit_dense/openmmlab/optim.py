@@ -56,8 +56,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _slow_backbone(self, params: list[dict], model: nn.Module) -> None:
         if not hasattr(model, "backbone"):
             raise ValueError(
-                f"backbone_lr_mult={self.backbone_lr_mult} needs a model with a backbone, and {type(model).__name__} has "
-                "none. Set backbone_lr_mult=1.0"
+                f"backbone_lr_mult={self.backbone_lr_mult} needs a model with a backbone, which "
+                f"{type(model).__name__} has not. Set backbone_lr_mult=1.0"
             )
         inside = {id(p) for p in model.backbone.parameters()}
         for group in params:

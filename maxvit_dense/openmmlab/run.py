@@ -42,6 +42,7 @@ def prepare_training(
     overrides: Mapping[str, Any] | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
+    class_file: str | None = None,
     bad_boxes: str = "refuse",
     resume: str | None = None,
     amp: bool = False,
@@ -56,6 +57,7 @@ def prepare_training(
         work_dir: for checkpoints and logs; by default the config's, else ``./work_dirs/<config name>``.
         data_root: folder to read all data sets from instead of the config's, and the classes with them (see
             ``classes.adopt_classes``).
+        class_file: list of the classes of masks, in place of that in their folder.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
         amp: mixed precision.
@@ -77,7 +79,8 @@ def prepare_training(
         cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
     if data_root:
         replace_data_root(cfg, data_root)
-        adopt_classes(cfg, ("train", "val"), overrides)
+    if data_root or class_file:
+        adopt_classes(cfg, ("train", "val"), overrides, class_file)
     check_datasets(cfg, ("train", "val"), bad_boxes)
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
@@ -85,6 +88,7 @@ def prepare_training(
     _check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
+    _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
     return cfg
 
 
@@ -95,6 +99,7 @@ def prepare_test(
     overrides: Mapping[str, Any] | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
+    class_file: str | None = None,
     launcher: str = "none",
     tta: bool = False,
     show_dir: str | None = None,
@@ -105,7 +110,7 @@ def prepare_test(
     Args:
         config: path of the config file.
         checkpoint: weights to evaluate, all of which the config's model must find.
-        overrides, work_dir, data_root, launcher: as of ``prepare_training``.
+        overrides, work_dir, data_root, class_file, launcher: as of ``prepare_training``.
         tta: test-time augmentation, see ``tta.augment_test``.
         show_dir: folder for pictures with what was found.
         out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
@@ -122,7 +127,8 @@ def prepare_test(
     prepare_launch(cfg, launcher)
     if data_root:
         replace_data_root(cfg, data_root)
-        adopt_classes(cfg, ("test",), overrides)
+    if data_root or class_file:
+        adopt_classes(cfg, ("test",), overrides, class_file)
     check_datasets(cfg, ("test",))
     model = build_model(cfg)
     _check_heads(cfg, model, ("test",))
@@ -196,10 +202,10 @@ def build_model(cfg: Config) -> nn.Module:
 
 
 def _check_heads(cfg: Config, model: nn.Module, phases: Sequence[str]) -> None:
-    """Hold each detection head against the classes of its data: too few outputs fail amid a loss."""
-    if cfg.get("default_scope") != "mmdet":
-        return
+    """Hold each head against the classes of its data: too few outputs fail amid a loss."""
     wanted = {len(classes) for classes in class_names(cfg, phases)}
+    if cfg.get("default_scope") not in ("mmdet", "mmseg") or wanted == {0}:  # none are known
+        return
     wrong = [
         f"model.{name}.num_classes is {part.num_classes}"
         for name, part in model.named_modules()
