@@ -23,7 +23,7 @@ model = dict(
         num_queries=30,
         num_things_classes=num_classes,
         pixel_decoder=dict(
-            encoder=dict(num_layers=2, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
+            encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
             positional_encoding=dict(num_feats=32),
         ),
         positional_encoding=dict(num_feats=32),
@@ -33,7 +33,7 @@ model = dict(
         loss_cls=dict(class_weight=[1.0] * 6 + [0.1]),
     ),
     panoptic_fusion_head=dict(num_things_classes=num_classes),
-    train_cfg=dict(num_points=1024),
+    train_cfg=dict(num_points=512),
     test_cfg=dict(max_per_image=30),
 )
 
