@@ -170,6 +170,14 @@ def test_a_json_object_names_any_values(given, config, tmp_path):
     assert check([str(root), *(["--classes", str(path)] if options else [])]) == 0
 
 
+def test_zero_and_255_without_a_name_are_unlabelled(config, tmp_path):
+    root = write_masks(tmp_path / "own", values=(0, 9, 3, 255))
+    (root / "classes.json").write_text('{"3": "road", "9": "car"}')
+    cfg = prepared(config, root, tmp_path)
+    assert [loaded(cfg)[0, x] for x in (0, 12, 24, 36)] == [255, 1, 0, 255]
+    assert check([str(root)]) == 0
+
+
 def test_palette_masks_count_by_index(config, own, tmp_path):
     for path in own.glob("masks/*/*.png"):
         with Image.open(path) as opened:

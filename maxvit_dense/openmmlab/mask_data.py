@@ -4,9 +4,10 @@ Needs Pillow and numpy only. One byte of a mask is one pixel's value: a grey lev
 
 - ``masks/``: classes count from 0, so 0 is one of them, most often the background.
 - ``annotations/``, ADE20K's layout: classes count from 1, and 0 is unlabelled.
-- 255 is ignored in both, unless a list gives it a name.
+- 255 is ignored in both.
 
-A list that gives each value its name (``classes.json`` with an object) stands above that.
+A list that gives each value its name (``classes.json`` with an object) stands above that; 0 and 255 are then ignored
+unless it names them.
 """
 
 import json
