@@ -17,5 +17,6 @@ from .backbone import MaxViT  # noqa: E402
 from .datasets import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .timm_backbone import TimmFeatures  # noqa: E402
 
-__all__ = ["DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]
+__all__ = ["DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook", "TimmFeatures"]
