@@ -10,3 +10,4 @@ model = dict(
     backbone={{_base_.convnext_t}},
     neck=dict(in_channels={{_base_.convnext_t_channels}}),
 )
+optim_wrapper = {{_base_.convnext_t_optim_wrapper}}

@@ -1,4 +1,4 @@
-# The peers that MaxViT is compared with, all through timm: what the configs of this folder take them with, in one place.
+# The peers that MaxViT is compared with, through timm: what every config of this folder takes them with, in one place.
 #
 #   _base_ = ["./maskrcnn_maxvit_t_coco.py", "./_base_/peers.py"]
 #   model = dict(backbone={{_base_.swin_t}}, neck=dict(in_channels={{_base_.swin_t_channels}}))
@@ -33,8 +33,9 @@ convnext_t = dict(
     drop_path_rate=0.4,
     init_cfg=dict(type="Pretrained", checkpoint="fb_in1k", missing_ok=True),
 )
-convnext_t_ade20k = convnext_t
 convnext_t_channels = [96, 192, 384, 768]
+# Its layer scale is one vector a block, which decays as little as other vectors.
+convnext_t_optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(gamma=dict(decay_mult=0.0))))
 
 # Fixed size, a multiple of 32: the global query is pooled to exactly one window. Windows of 1/32 of the image at every
 # stage, as GC ViT's own detector has them (24 tokens there); the tables of bias are resized from 7, 7, 14, 7.

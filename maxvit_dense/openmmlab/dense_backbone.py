@@ -123,11 +123,14 @@ def check_channels(model: nn.Module) -> None:
     wanted_by = {name: part for name, part in parts.items() if part is not None}
     for name, part in list(wanted_by.items())[: 1 if "neck" in wanted_by else None]:
         wanted = getattr(part, "in_channels", None)
-        if not isinstance(wanted, list | tuple):  # a head on one map, or a neck that keeps no record
+        index = getattr(part, "in_index", range(len(backbone.channels)))
+        if isinstance(wanted, int) and isinstance(index, int):
+            wanted, index = [wanted], [index]
+        if not isinstance(wanted, list | tuple):  # no record kept, or of the maps' sum
             continue
-        given = [backbone.channels[i] for i in getattr(part, "in_index", range(len(backbone.channels)))]
+        given = [backbone.channels[i] for i in index]
         if given != list(wanted):
             raise ValueError(
-                f"model.{name}.in_channels is {list(wanted)}, but the backbone's maps have {given} channels. Set "
-                f"in_channels={given}"
+                f"model.{name}.in_channels is {list(wanted)}, but the backbone's maps have {given} channels. Make "
+                "them equal"
             )

@@ -85,7 +85,7 @@ class TimmFeatures(DenseBackbone):
         is_free = kwargs.get("dynamic_img_size") or not kwargs.get("strict_img_size", True)
         self.img_size = None
         if cfg.fixed_input_size and not is_free:
-            self.img_size = self._check_img_size(img_size or cfg.input_size[-2:])
+            self.img_size = self._check_img_size(cfg.input_size[-2:] if img_size is None else img_size)
             kwargs["img_size"] = self.img_size
         elif img_size is not None:
             raise ValueError(f"img_size={img_size!r}: {model_name} takes images of any size here, leave it out")
@@ -208,9 +208,15 @@ def _fetch(cfg: PretrainedCfg) -> dict[str, Tensor]:
 
 
 def _rename(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """Weights of a network's authors in timm's layout, by the filter that timm has beside the network, if any."""
+    """Weights of a network's authors in timm's layout, by the filter that timm has beside the network, if any.
+
+    Weights of another network are returned as they are, for a message that says what does not fit.
+    """
     rename = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
-    return rename(weights, net) if rename else weights
+    try:
+        return rename(weights, net) if rename else weights
+    except (AttributeError, KeyError, RuntimeError):  # timm's filters trust the names and shapes that they find
+        return weights
 
 
 def _resize_tables(weights: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
