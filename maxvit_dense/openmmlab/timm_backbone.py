@@ -129,9 +129,10 @@ class TimmFeatures(DenseBackbone):
 
     def load_weights(self, weights: Mapping[str, Tensor], logger: logging.Logger) -> None:
         weights = plain_names(weights)
-        if not self.net.state_dict().keys() <= weights.keys():  # the authors' own layout, which timm can rename
-            with torch.device("meta"):  # the whole network: weights of stages that are not built here are renamed too
-                weights = _rename(weights, self._create())
+        with torch.device("meta"):  # with all stages, since authors may spread a stage over timm's next one
+            whole = self._create()
+        if not whole.state_dict().keys() <= weights.keys():
+            weights = _rename(weights, whole)
         source = self.init_cfg["checkpoint"]
         load_backbone(self.net, weights, source, logger, self.model_name, _resize_tables, _check_complete)
 
