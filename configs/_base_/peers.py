@@ -5,7 +5,7 @@
 #
 # Only the backbone differs from MaxViT's recipe: no layer-wise decay for ConvNeXt, say, which its own recipe has.
 # Stochastic depth is that of each peer's own detector or segmentor: Swin, mmdetection and mmsegmentation configs/swin;
-# ConvNeXt, facebookresearch/ConvNeXt; GC ViT, NVlabs/GCVit detection/. CoAtNet has none: as MaxViT-T.
+# ConvNeXt, facebookresearch/ConvNeXt; GC ViT, NVlabs/GCVit detection/, for both tasks. CoAtNet has none: as MaxViT-T.
 # A LayerNorm on each map (out_norm) as those repositories have it. It is not in the weights of ImageNet.
 
 # Any size. Windows are padded and shifted at every stage, as in Swin's own detector; timm does so only on request. On

@@ -197,7 +197,7 @@ def _fetch(cfg: PretrainedCfg) -> dict[str, Tensor]:
     Raises:
         OSError: they are not in the cache and cannot be reached.
     """
-    name = f"{cfg.architecture}.{cfg.tag}"
+    name = f"{cfg.architecture}.{cfg.tag} from {cfg.hf_hub_id or cfg.url}"
     remedy = "Without a network, download the file elsewhere and give it as init_cfg.checkpoint"
     try:
         if cfg.hf_hub_id:
