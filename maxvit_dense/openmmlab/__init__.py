@@ -18,5 +18,13 @@ from .curves import CurvesHook  # noqa: E402
 from .datasets import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .timm_backbone import TimmFeatures  # noqa: E402
 
-__all__ = ["CurvesHook", "DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]
+__all__ = [
+    "CurvesHook",
+    "DropOutsideBoxes",
+    "LayerDecayOptimWrapperConstructor",
+    "MaxViT",
+    "PeakMemoryHook",
+    "TimmFeatures",
+]

@@ -19,10 +19,10 @@ from torch import nn
 
 from ..errors import InputError
 from ..safe_load import read_checkpoint
-from .backbone import MaxViT
 from .checkpoint_io import check_fit
 from .classes import adopt_classes
 from .datasets import check_datasets, class_names, replace_data_root
+from .dense_backbone import DenseBackbone, check_channels
 from .launch import init_cpu_group, prepare_launch
 from .results import draw_pictures, save_predictions
 from .tta import augment_test
@@ -195,7 +195,9 @@ def build_model(cfg: Config) -> nn.Module:
         model.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
     try:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-            return MODELS.build(model)
+            model = MODELS.build(model)
+        check_channels(model)
+        return model
     except (ValueError, TypeError, KeyError, AssertionError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         raise InputError(f"The model of {cfg.filename} cannot be built: {reason}") from error
@@ -306,11 +308,11 @@ def _check_start(cfg: Config, model: nn.Module) -> None:
         if path and "://" not in path:
             read_checkpoint(path)
     for part in model.modules():
-        if isinstance(part, MaxViT) and part.init_cfg:
+        if isinstance(part, DenseBackbone) and part.init_cfg:
             _check_backbone_weights(part)
 
 
-def _check_backbone_weights(backbone: MaxViT) -> None:
+def _check_backbone_weights(backbone: DenseBackbone) -> None:
     """Load what ``init_cfg`` names, once more than the Runner will: its weights must be of this size."""
     source = backbone.init_cfg["checkpoint"]
     if backbone.init_cfg.get("missing_ok") and not os.path.isfile(source):
