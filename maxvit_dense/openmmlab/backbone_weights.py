@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import TABLE_SUFFIX, check_same_size, resize_bias_tables
 from ..safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
+from ..torchvision_weights import from_torchvision, is_torchvision
 from ..variants import fetch_published, find_published
 
 # What may stand before a parameter's name in timm's layout: this wrapper's attribute, timm's features_only wrapper's.
@@ -35,9 +36,9 @@ def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logg
     published = find_published(variant, source)
     if published is None:
         path = download_checkpoint(source) if "://" in source else source
-        return backbone_state_dict(read_checkpoint(path))
+        return _own_layout(backbone_state_dict(read_checkpoint(path)))
     try:
-        return fetch_published(variant, published)
+        return _own_layout(fetch_published(variant, published))
     except OSError as error:
         if not init_cfg.get("missing_ok", False):
             raise
@@ -74,6 +75,10 @@ def load_backbone(net: nn.Module, weights: Mapping[str, Tensor], source: str, lo
         notes.append(f"resized {len(resized)} bias tables from {list(before)} to {list(after)}")
     notes.append(f"left out {', '.join(left_out) or 'nothing'}")
     logger.info(f"MaxViT backbone: {'; '.join(notes)}")
+
+
+def _own_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return from_torchvision(weights) if is_torchvision(weights) else weights
 
 
 def _plain_name(name: str) -> str:
