@@ -37,7 +37,7 @@ CONFIGS: dict[str, MaxViTConfig] = {
 }
 
 # Weights of another implementation, whose network differs in more than size.
-_TAG_CONFIGS = {"maxvit_t.tv_in1k": torchvision_config(CONFIGS["maxvit_t"])}
+TAG_CONFIGS = {"maxvit_t.tv_in1k": torchvision_config(CONFIGS["maxvit_t"])}
 
 # Paper's size names as timm spells them in its checkpoints.
 _TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
@@ -154,7 +154,7 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
             variant,
             pretrained,
             pretrained_cfg=pretrained_cfg,
-            model_cfg=_TAG_CONFIGS.get(f"{variant}.{_tag(pretrained_cfg)}", CONFIGS[variant]),
+            model_cfg=TAG_CONFIGS.get(f"{variant}.{_tag(pretrained_cfg)}", CONFIGS[variant]),
             feature_cfg=dict(feature_cls="getter"),
             pretrained_filter_fn=checkpoint_filter_fn,
             **kwargs,
@@ -169,7 +169,7 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
 def _unreachable(variant: str, cfg: PretrainedCfg, error: Exception) -> OSError:
     source, file = (cfg.hf_hub_id, "model.safetensors") if cfg.hf_hub_id else (cfg.url, cfg.url.rsplit("/", 1)[-1])
     what = f"{file} of that repository" if cfg.hf_hub_id else "it"
-    name = variant if f"{variant}.{cfg.tag}" not in _TAG_CONFIGS else f"{variant}.{cfg.tag}"
+    name = variant if f"{variant}.{cfg.tag}" not in TAG_CONFIGS else f"{variant}.{cfg.tag}"
     return OSError(
         f"could not fetch the weights {source} ({type(error).__name__}). Without a network, download {what} elsewhere "
         f"and pass the file: timm.create_model({name!r}, pretrained=True, "

@@ -2,26 +2,14 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import master_only
 
 from ..errors import InputError
-
-_PACKAGES = (
-    "maxvit_dense",
-    "torch",
-    "torchvision",
-    "timm",
-    "onedl-mmengine",
-    "onedl-mmcv",
-    "onedl-mmdetection",
-    "onedl-mmsegmentation",
-)
+from ..provenance import versions
 
 
 def draw_pictures(cfg: Config, show_dir: str) -> None:
@@ -70,18 +58,8 @@ def report_metrics(metrics: Mapping[str, float], cfg: Config, out: str | None = 
         config=cfg.filename,
         checkpoint=cfg.load_from,
         date=time.strftime("%Y-%m-%d %H:%M:%S"),
-        versions=_versions(),
+        versions=versions(),
     )
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     with open(out, "w", encoding="utf-8") as stream:
         json.dump(report, stream, indent=2, default=float)  # numpy's numbers
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a bare checkout, or without this framework
-            found[package] = "not installed"
-    return found
