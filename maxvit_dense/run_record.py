@@ -33,6 +33,7 @@ class RunRecord:
         classes: names.
         mean, std: of the normalisation, in units of images from 0 to 1.
         window_size: of the backbone: int, pair or "ratio".
+        input_size: image side in pixels that a classifier is evaluated at.
         evaluation: timm's crop_pct, crop_mode and interpolation, of a classifier.
     """
 
@@ -46,6 +47,7 @@ class RunRecord:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     window_size: Any = None
+    input_size: int | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,7 +94,8 @@ def read_run(checkpoint: Mapping[str, Any], path: Path) -> RunRecord:
         classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
         mean=_unit(normalisation, "mean"),
         std=_unit(normalisation, "std"),
-        window_size=next(_find(cfg.get("model"), "window_size"), None),
+        window_size=_window_size(cfg.get("model")),
+        input_size=next((side for side in _find(validation, "input_size") if isinstance(side, int)), None),
         evaluation={
             key: value
             for key in ("crop_pct", "crop_mode", "interpolation")
@@ -132,15 +135,26 @@ def _get(values: Any, *keys: str) -> Any:
     return values
 
 
-def _find(values: Any, key: str) -> Iterator[Any]:
-    """Each value under ``key`` within nested dictionaries and lists, outer ones first."""
+def _parts(values: Any) -> Iterator[Mapping[str, Any]]:
+    """Each dictionary within nested dictionaries and lists, outer ones first."""
     if isinstance(values, Mapping):
-        if values.get(key) is not None:
-            yield values[key]
+        yield values
         values = list(values.values())
     if isinstance(values, list):
         for value in values:
-            yield from _find(value, key)
+            yield from _parts(value)
+
+
+def _find(values: Any, key: str) -> Iterator[Any]:
+    return (part[key] for part in _parts(values) if part.get(key) is not None)
+
+
+def _window_size(model: Any) -> Any:
+    """Of the backbone of detectors, which has a default of its own, or of a classifier's network."""
+    for part in _parts(model):
+        if part.get("type") == "MaxViT":
+            return part.get("window_size", 7)
+    return next(_find(model, "window_size"), None)
 
 
 def _unit(places: list[Any], key: str) -> tuple[float, ...] | None:

@@ -241,6 +241,8 @@ def _own_description(source: Source, network: Network) -> dict[str, Any]:
     if run is None:
         return {}
     told = dict(run.evaluation) if network.num_classes > 0 else {}
+    if network.num_classes > 0 and run.input_size:
+        told["input_size"] = (network.in_chans, run.input_size, run.input_size)
     return told | {name: value for name, value in (("mean", run.mean), ("std", run.std)) if value}
 
 
@@ -258,14 +260,16 @@ def _input_size(network: Network) -> tuple[int, int, int]:
 
 
 def _window(source: Source, network: Network, cfg: PretrainedCfg) -> tuple[int, int] | str:
-    """The window in use: the run's, the hub form's, or timm's rule for the input size."""
-    told = source.run.window_size if source.run else source.hub_config.get("model_args", {}).get("window_size")
+    """The window in use: the run's, the hub form's, else the tables' own; for a tag that of its image size."""
+    told = source.run.window_size if source.run else (source.hub_config.get("model_args") or {}).get("window_size")
     if told is not None:
         try:
             is_ratio, window = parse_window_size(told)
-        except ValueError:  # another layer's setting of that name
-            return network.table_window
+        except ValueError as error:
+            raise InputError(f"{source.name}: {error}") from error
         return "ratio" if is_ratio else window
+    if source.run:
+        return network.table_window
     height, width = cfg.input_size[1:]
     return ceil_div(height, PARTITION_RATIO), ceil_div(width, PARTITION_RATIO)
 
