@@ -136,8 +136,9 @@ class _CheckpointReader(Mapping):
 
 def is_tensorflow(path: Path) -> bool:
     """Whether a path names a TensorFlow checkpoint (prefix, index, folder) or a dump of its variables."""
-    folder = path.is_dir() and (path / "checkpoint").is_file()
-    return folder or path.suffix in (".npz", ".index") or path.with_name(path.name + ".index").is_file()
+    if path.is_dir():
+        return (path / "checkpoint").is_file()
+    return path.suffix in (".npz", ".index") or path.with_name(path.name + ".index").is_file()
 
 
 def read_tensorflow(path: Path) -> Mapping[str, np.ndarray]:

@@ -64,10 +64,10 @@ def identify(weights: Mapping[str, Tensor]) -> Network:
     Raises:
         InputError: no size of this package has these widths and depths; tensors are missing, unknown or misshapen.
     """
-    heads = {tuple(value.shape[1:]) for name, value in weights.items() if name.endswith(TABLE_SUFFIX)}
-    if len(heads) != 1 or any(len(shape) != 2 or shape[0] % 2 == 0 or shape[1] % 2 == 0 for shape in heads):
-        raise InputError(f"These weights have bias tables of {len(heads)} sizes ({sorted(heads)}); MaxViT's have one.")
-    rows, cols = heads.pop()
+    sizes = {tuple(value.shape[1:]) for name, value in weights.items() if name.endswith(TABLE_SUFFIX)}
+    if len(sizes) != 1 or any(len(size) != 2 or size[0] % 2 == 0 or size[1] % 2 == 0 for size in sizes):
+        raise InputError(f"These weights have bias tables of {len(sizes)} sizes ({sorted(sizes)}); MaxViT's have one.")
+    rows, cols = sizes.pop()
     variant = _variant(weights)
     fc = weights.get("head.fc.weight")
     network = Network(

@@ -1,6 +1,7 @@
 """Weights of every origin, in timm's layout, with what their origin tells of them."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_source(source: str, averaged: bool = True) -> Source:
         if cfg is not None:
             weights = fetch_published(variant, cfg)
             return Source(_own_layout(weights, source), "published", source, tag=cfg.tag)
-    path = Path(source).expanduser()
+    path = Path(os.path.abspath(source))
     if is_tensorflow(path):
         variables = read_tensorflow(path)
         is_average = averaged and has_averages(variables)

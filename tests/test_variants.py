@@ -136,7 +136,7 @@ def test_published_weights_load_strictly_into_another_window_by_the_bilinear_rul
 
 @pytest.mark.parametrize("tag", ["in1k", "in1k_384", "in1k_512"])
 def test_a_file_of_published_weights_loads_by_its_tag(tag, tmp_path):
-    img_size = int((tag.partition("_")[2] or "224"))
+    img_size = int(tag.partition("_")[2] or "224")
     weights = timm.create_model(f"maxvit_tiny_tf_{img_size}").state_dict()
     save_file(weights, tmp_path / "model.safetensors")
     overlay = dict(file=str(tmp_path / "model.safetensors"))

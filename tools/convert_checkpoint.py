@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     from maxvit_dense.weight_export import check_target, parse_resize, prepare, write
     from maxvit_dense.weight_sources import read_source
 
-    target = Path(args.target)
+    target = Path(os.path.abspath(args.target))
     try:
         check_target(target, args.force)
         if args.resize is not None:
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
     tables = " x ".join(str(2 * side - 1) for side in export.network.table_window)
-    print(f"{export.card['architecture']}, {export.card['weights']} weights, tables {tables}: {target}")
+    print(f"{export.card['architecture']}, {export.card['weights']} weights, tables {tables}: {args.target}")
     return 0
 
 
