@@ -22,7 +22,8 @@ class MaxViT(DenseBackbone):
     """Maps at strides 4, 8, 16 and 32 of images of any size.
 
     Args:
-        arch: size: t, s, b, l, xl of the paper, or mini (ours, for demos and tests).
+        arch: size: t, s, b, l, xl of the paper, or mini (ours, for demos and tests). "t.tv_in1k" is torchvision's
+            network, whose weights need its padding and activation; naming that tag in ``init_cfg`` is enough.
         out_indices: which stages to return, 0-3 for strides 4, 8, 16, 32. Stages behind the last one are not built.
         window_size: attention window in tokens: positive int, (height, width), or "ratio" for 1/32 of the image.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
@@ -55,11 +56,12 @@ class MaxViT(DenseBackbone):
         init_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(init_cfg)
-        if arch not in ARCHS:
+        if arch.partition(".")[0] not in ARCHS:
             raise ValueError(f"arch={arch!r}: MaxViT comes in the sizes {', '.join(ARCHS)}")
         check_arguments(out_indices, frozen_stages, init_cfg, "in1k")
         parse_window_size(window_size)
-        self.variant = _PREFIX + arch
+        size, _, tag = arch.partition(".")
+        self.variant = _PREFIX + size
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -67,8 +69,9 @@ class MaxViT(DenseBackbone):
         published = find_published(self.variant, init_cfg["checkpoint"]) if init_cfg else None
         if img_size is None:
             img_size = published.input_size[-1] if published else 224
+        tag = tag or (published.tag if published else "")
         self.net = timm.create_model(
-            self.variant,
+            f"{self.variant}.{tag}" if tag else self.variant,
             img_size=img_size,
             window_size=window_size,
             in_chans=in_channels,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import TABLE_SUFFIX, check_same_size, resize_bias_tables
 from ..safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
+from ..torchvision_weights import from_torchvision, is_torchvision
 from ..variants import fetch_published, find_published
 
 # What may stand before a parameter's name in timm's layout: this wrapper's attribute, timm's features_only wrapper's.
@@ -32,7 +33,8 @@ def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logg
         ValueError: the file is missing or no checkpoint.
     """
     published = find_published(variant, init_cfg["checkpoint"])
-    return read_source(init_cfg, partial(fetch_published, variant, published) if published else None, logger)
+    weights = read_source(init_cfg, partial(fetch_published, variant, published) if published else None, logger)
+    return from_torchvision(weights) if weights and is_torchvision(weights) else weights
 
 
 def read_source(
