@@ -51,6 +51,15 @@ def test_config_trains_one_step_and_evaluates(path, sample_root, tmp_path):
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_parts_of_the_real_size_fit_each_other(path):
+    cfg = Config.fromfile(path)
+    with torch.device("meta"):
+        model = run.build_model(cfg)
+    taker = next(part for part in ("neck", "decode_head", "panoptic_head") if part in cfg.model)
+    assert list(cfg.model[taker].in_channels) == model.backbone.channels
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_its_recipe_command_and_result(path):
     head = path.read_text().split("_base_")[0]
     assert [field for field in HEADER if field not in head] == []
