@@ -35,8 +35,8 @@ test_dataloader = {{_base_.sample_val_dataloader}}
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = {{_base_.short_train_cfg}}
-param_scheduler = {{_base_.short_param_scheduler}}
+train_cfg = {{_base_.sample_400.by_epoch}}
+param_scheduler = {{_base_.sample_400.param_scheduler}}
 optim_wrapper = {{_base_.sample_optim_wrapper}}
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}
 default_hooks = {{_base_.sample_hooks}}

@@ -33,9 +33,9 @@ test_dataloader = val_dataloader
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = dict(max_iters={{_base_.sample_steps}}, val_interval={{_base_.sample_steps}})
+train_cfg = {{_base_.sample_400.by_step}}
 param_scheduler = [
-    dict(type="WarmupCosineLR", warmup_steps=50, decay_steps={{_base_.sample_steps}}, floor=0.03, by_epoch=False)
+    dict(type="WarmupCosineLR", warmup_steps=50, decay_steps={{_base_.sample_400.steps}}, floor=0.03, by_epoch=False)
 ]
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}

@@ -43,9 +43,11 @@ test_dataloader = {{_base_.sample_val_dataloader}}
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = dict(max_iters={{_base_.sample_steps}}, val_interval={{_base_.sample_steps}}, dynamic_intervals=None)
-param_scheduler = {{_base_.short_param_scheduler}}
-optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(backbone_lr_mult=1.0))
+train_cfg = dict(
+    max_iters={{_base_.sample_600.steps}}, val_interval={{_base_.sample_600.steps}}, dynamic_intervals=None
+)
+param_scheduler = {{_base_.sample_600.param_scheduler}}
+optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(backbone_lr_mult=1.0))
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}
 default_hooks = {{_base_.sample_hooks}}
 randomness = dict(seed=0)
