@@ -378,6 +378,22 @@ def test_labels_of_all_classes_and_the_ignored_one_pass():
     assert pixel_check.CheckLoaded(num_classes=2)(results) is results
 
 
+def test_hidden_files_folders_and_dead_links_are_no_images(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "folder.png").mkdir(parents=True)
+        (tmp_path / folder / "._a.png").write_text("")
+        (tmp_path / folder / "b.png").symlink_to("nowhere.png")
+    Image.new("L", (2, 2)).save(tmp_path / "images/a.png")
+    pairs = mask_data.pair_files(tmp_path / "images", tmp_path / "masks")
+    assert (list(pairs.images), list(pairs.masks), pairs.twice) == (["a"], [], [])
+
+
+def test_a_list_of_a_windows_editor_has_clean_names(tmp_path):
+    folder = mask_data.MaskFolder(tmp_path, "masks", first=0)
+    (tmp_path / "classes.txt").write_bytes("\ufeffroad\r\ncar\r\n".encode())
+    assert mask_data.class_values(folder) == {0: "road", 1: "car"}
+
+
 @pytest.mark.parametrize("ending", ["", "_mask", "_labelTrainIds"])
 def test_masks_are_found_under_their_images_names(ending, tmp_path):
     for name in ("a", "ab", "b/c"):
