@@ -1,4 +1,7 @@
-"""Files and folders that appear whole: written beside their place, then renamed into it."""
+"""Files and folders that appear whole: written beside their place, then renamed into it.
+
+Here, because tools/make_sample_data.py imports this folder alone, without torch.
+"""
 
 import errno
 import os
