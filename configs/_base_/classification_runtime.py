@@ -10,8 +10,8 @@ default_hooks = dict(
 )
 env_cfg = dict(cudnn_benchmark=True, dist_cfg=dict(backend="nccl"))
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
-val_cfg = dict()
-test_cfg = dict()
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
 load_from = None
 resume = False
 compile = False  # True, or arguments of torch.compile

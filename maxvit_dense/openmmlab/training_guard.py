@@ -152,8 +152,8 @@ class StopAtNaNHook(Hook):
         kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
         raise TrainingStopped(
             f"Training stopped at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at "
-            "the data of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, train "
-            "in bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
+            "the data of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, "
+            "train in bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
         )
 
 

@@ -99,8 +99,8 @@ def read_classes(split: Split) -> tuple[str, ...]:
         classes = tuple(sorted(found, key=found.get))
     if len(classes) < 2:
         raise InputError(
-            f"{split.path} has {len(classes)} class{'' if len(classes) == 1 else 'es'} ({', '.join(classes) or 'none'}), "
-            "and telling classes apart takes two at least. Give the folder that holds one folder a class."
+            f"{split.path} has {len(classes)} class{'' if len(classes) == 1 else 'es'} "
+            f"({', '.join(classes) or 'none'}), and telling classes apart takes two at least. Give the folder that holds one folder a class."
         )
     return classes
 
