@@ -133,11 +133,13 @@ class StopAtNaNHook(Hook):
 
     priority = "ABOVE_NORMAL"  # before anything that averages, logs or saves
 
+    def before_train(self, runner) -> None:
+        self.step = runner.iter
+
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        values = {
-            name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items() if "loss" in name
-        }
-        wrong = [f"{name} is {value}" for name, value in values.items() if not torch.isfinite(torch.tensor(value))]
+        self.step = runner.iter + 1
+        values = {name: torch.as_tensor(value).detach() for name, value in (outputs or {}).items() if "loss" in name}
+        wrong = [f"{name} is {float(value)}" for name, value in values.items() if not torch.isfinite(value).all()]
         if wrong:
             self._stop(runner, ", ".join(wrong))
 
@@ -148,12 +150,15 @@ class StopAtNaNHook(Hook):
             self._stop(runner, f"{len(wrong)} tensors of the model ({wrong[0]}, ...) are no longer finite")
 
     def _stop(self, runner, reason: str) -> None:
-        last = runner.message_hub.runtime_info.get("last_ckpt")
-        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
+        record = os.path.join(runner.work_dir, "last_checkpoint")
+        kept = "no checkpoint was written yet"
+        if os.path.isfile(record):
+            with open(record) as stream:
+                kept = f"the last good checkpoint is {stream.read()}"
         raise TrainingStopped(
-            f"Training stopped at iteration {runner.iter + 1} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at "
-            "the data of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, "
-            "train in bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
+            f"Training stopped at iteration {self.step} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at the data "
+            "of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, train in "
+            "bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
         )
 
 

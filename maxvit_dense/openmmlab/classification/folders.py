@@ -100,7 +100,8 @@ def read_classes(split: Split) -> tuple[str, ...]:
     if len(classes) < 2:
         raise InputError(
             f"{split.path} has {len(classes)} class{'' if len(classes) == 1 else 'es'} "
-            f"({', '.join(classes) or 'none'}), and telling classes apart takes two at least. Give the folder that holds one folder a class."
+            f"({', '.join(classes) or 'none'}), "
+            "and telling classes apart takes two at least. Give the folder that holds one folder a class."
         )
     return classes
 
