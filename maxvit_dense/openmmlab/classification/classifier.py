@@ -123,6 +123,8 @@ class ImageClassifier(BaseModel):
         if loss not in LOSSES:
             raise ValueError(f"loss={loss!r}: give {' or '.join(LOSSES)}")
         self.variant = network["model_name"].partition(".")[0]
+        if not timm.is_model(self.variant):
+            raise ValueError(f"timm has no network {self.variant}; timm.list_models() lists them")
         net = timm.create_model(**network)
         net.set_grad_checkpointing(with_cp)
         self.backbone = _Network(net)

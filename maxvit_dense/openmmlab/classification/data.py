@@ -12,6 +12,7 @@ from mmengine.registry import DATASETS
 from PIL import Image
 from timm.data import create_transform
 
+from ...errors import InputError
 from .folders import find_split, open_reader
 
 
@@ -47,8 +48,7 @@ class ClassFolders(BaseDataset):
         unreadable: str = "refuse",
         metainfo: Mapping[str, Any] | None = None,
     ):
-        if unreadable not in ("refuse", "skip"):
-            raise ValueError(f"unreadable={unreadable!r}: give 'refuse' or 'skip'")
+        check_unreadable(unreadable)
         self.split = split
         self.training = training
         self.unreadable = unreadable
@@ -71,6 +71,8 @@ class ClassFolders(BaseDataset):
         return len(self.reader)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        if index >= len(self):  # ends a plain loop over the data set
+            raise IndexError(index)
         begin = time.perf_counter()
         image, label, unreadable = self._read(index)
         if self.training:
@@ -89,6 +91,12 @@ class ClassFolders(BaseDataset):
             except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):  # Pillow's decoders
                 unreadable = unreadable or self.reader.filename(place % len(self), absolute=True)
         raise OSError(f"not one image of {self.data_root} can be read")
+
+
+def check_unreadable(value: str) -> None:
+    """Refuse any other word for what to do with images that cannot be read than the two."""
+    if value not in ("refuse", "skip"):
+        raise InputError(f"unreadable={value!r}: give 'refuse' or 'skip'")
 
 
 def seed_all(*entropy: int) -> None:

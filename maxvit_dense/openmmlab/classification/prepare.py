@@ -13,6 +13,7 @@ from ...errors import InputError
 from ...variants import default_cfgs
 from ..datasets import phase_datasets
 from ..launch import world_size
+from .data import check_unreadable
 from .folders import compare_classes, find_split, open_reader, read_classes
 
 _PHASES = ("train", "val", "test")
@@ -62,6 +63,7 @@ def prepare_classification(
 def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, checkpoint: Any) -> None:
     found = {}
     for phase, dataset in phase_datasets(cfg, phases):
+        check_unreadable(dataset.get("unreadable", "refuse"))
         if not os.path.isdir(dataset.data_root):
             raise InputError(f"There is no data root {dataset.data_root}. Give the folder with --data-root DIR.")
         split = find_split(dataset.data_root, dataset.split)
