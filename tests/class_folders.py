@@ -20,16 +20,16 @@ def picture(label: int, index: int) -> bytes:
     return buffer.getvalue()
 
 
-def pictures(split: str):
+def pictures(split: str, per_class: int | None = None):
     """(class, number, bytes) of each picture of a split; validation has others than training."""
     for label, name in enumerate(CLASSES):
-        for i in range(PER_CLASS[split]):
+        for i in range(per_class or PER_CLASS[split]):
             yield name, i, picture(label, i + (100 if split == "val" else 0))
 
 
-def write_folders(root: Path, splits=("train", "val")) -> Path:
-    for split in splits:
-        for name, i, content in pictures(split):
+def write_folders(root: Path, per_class: int | None = None) -> Path:
+    for split in PER_CLASS:
+        for name, i, content in pictures(split, per_class):
             path = root / split / name / f"{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

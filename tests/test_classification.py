@@ -1,6 +1,8 @@
 """Classifier, data, metric and hooks of the ImageNet training, each by itself."""
 
+import copy
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 
 pytest.importorskip("mmengine")
 
+from mmengine.logging import MessageHub  # noqa: E402
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
@@ -19,6 +22,7 @@ from maxvit_dense.openmmlab.classification import (  # noqa: E402
     EpochSampler,
     ImageBatch,
     ImageClassifier,
+    ThroughputHook,
     TopAccuracy,
 )
 from maxvit_dense.openmmlab.classification.folders import find_split, read_classes  # noqa: E402
@@ -238,11 +242,58 @@ def test_recomputing_blocks_changes_no_gradient():
     torch.testing.assert_close(*grads)
 
 
+def test_a_compiled_network_gives_the_same_logits_under_the_same_names():
+    plain, compiled = classifier().eval(), classifier(compile=dict(backend="eager")).eval()
+    compiled.load_state_dict(plain.state_dict(), strict=True)
+    images, target = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
+    torch._dynamo.utils.counters.clear()
+    torch.testing.assert_close(compiled(images, target), plain(images, target))
+    assert torch._dynamo.utils.counters["stats"]["calls_captured"] > 0
+    assert copy.deepcopy(compiled).state_dict().keys() == plain.state_dict().keys()  # as EMA copies it
+
+
 def test_another_timm_network_trains_too():
     model = classifier(dict(model_name="convnext_atto", num_classes=3))
     model(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), mode="loss")["loss"].backward()
     assert all(p.grad is not None for p in model.parameters())
     assert model.backbone.layer_ids()
+
+
+# Throughput.
+
+
+class FakeRun:
+    """A run of one batch of four images: 0.1 s of waiting, 0.3 s of the model."""
+
+    def __init__(self, seconds, waited, workers):
+        self.message_hub = MessageHub.get_instance(f"throughput{seconds}{waited}{workers}")
+        self.message_hub.update_scalar("train/data_time", waited)
+        self.message_hub.update_scalar("train/time", waited + 0.3)
+        self.train_dataloader = SimpleNamespace(num_workers=workers)
+        self.logger = self
+        self.warnings = []
+        batch = dict(label=torch.zeros(4), seconds=torch.full((4,), seconds, dtype=torch.float64))
+        hook = ThroughputHook(interval=1)
+        for _ in range(2):
+            hook.after_train_iter(self, 0, batch)
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+    def rate(self, name):
+        return self.message_hub.get_scalar(f"train/{name}").current()
+
+
+def test_rates_are_images_a_second_of_the_model_and_of_all_workers():
+    run = FakeRun(seconds=0.2, waited=0.0, workers=4)
+    assert run.rate("model_rate") == pytest.approx(4 / 0.3)
+    assert run.rate("load_rate") == pytest.approx(4 / 0.2)  # four workers, 0.2 s an image each
+    assert run.warnings == []
+
+
+def test_loading_that_is_slower_is_told_once_with_advice():
+    (text,) = FakeRun(seconds=0.2, waited=0.1, workers=1).warnings
+    assert "5 images/s loaded, 13 trained; 25% of the time" in text and "num_workers" in text
 
 
 # Metric.

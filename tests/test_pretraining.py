@@ -2,11 +2,9 @@
 
 import importlib
 import json
-import multiprocessing
 import os
 import re
 import signal
-import socket
 import time
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from mmengine.hooks import Hook  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
+from tests.processes import run_processes, start  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 train = importlib.import_module("tools.train").main
@@ -89,19 +88,6 @@ def refused(main, arguments, capsys, tmp_path):
     assert main(arguments) == 2
     assert sorted(tmp_path.rglob("*")) == before
     return capsys.readouterr().err
-
-
-def start(action, **variables):
-    """A process of its own, forked: it need not import everything again."""
-
-    def run_alone():
-        os.setsid()  # with its data workers, so that they can be killed with it
-        os.environ.update(CUDA_VISIBLE_DEVICES="", **variables)
-        action()
-
-    process = multiprocessing.get_context("fork").Process(target=run_alone)
-    process.start()
-    return process
 
 
 # What a run leaves behind.
@@ -186,12 +172,6 @@ def losses(config, data, work_dir, launcher, overrides):
     return hook.losses
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_two_processes_equal_one(config, data, tmp_path):
     overrides = {
         "randomness.seed": 5,
@@ -214,11 +194,7 @@ def test_two_processes_equal_one(config, data, tmp_path):
         found = losses(config, data, tmp_path / "two", "pytorch", halves)
         (tmp_path / f"{get_rank()}.json").write_text(json.dumps(found))
 
-    place = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(free_port()))
-    processes = [start(half, RANK=str(rank), LOCAL_RANK=str(rank), **place) for rank in range(2)]
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert run_processes(half, 2) == [0, 0]
     two = json.loads((tmp_path / "0.json").read_text())
     assert len(one) == len(two) == 10 and one[-1] != one[0]
     assert two == pytest.approx(one, abs=1e-5)

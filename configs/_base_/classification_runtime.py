@@ -14,4 +14,3 @@ val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 load_from = None
 resume = False
-compile = False  # True, or arguments of torch.compile

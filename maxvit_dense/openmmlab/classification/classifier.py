@@ -52,7 +52,6 @@ class ImageBatch(BaseDataPreprocessor):
         self.mixup = Mixup(**mixup, **smoothing) if mixup else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
 
-    @torch.compiler.disable  # a compiled train step must draw mixing from numpy's generator, not from dynamo's
     def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """``inputs`` (B, 3, H, W) of 0-255 and ``label`` (B,), to normalised images and ``target``.
 
@@ -99,6 +98,8 @@ class ImageClassifier(BaseModel):
         with_cp: recompute blocks in the backward pass.
         norm_eval: keep BatchNorm's statistics as they are.
         channels_last: memory format of the weights.
+        compile: True, or arguments of ``torch.compile``, for the network. (The Runner's own ``compile`` takes in the
+            optimizer too, which PyTorch 2.14 cannot compile as mmengine groups its parameters.)
         init_cfg: None, or dict(type="Pretrained", checkpoint=...) with a tag, a URL or a file: timm's weights, or a
             checkpoint of a training run. The classifier is loaded if its number of classes is this network's and
             ``head=False`` is not in it. ``missing_ok=True`` in it starts from random weights, with a warning, if the
@@ -117,6 +118,7 @@ class ImageClassifier(BaseModel):
         with_cp: bool = False,
         norm_eval: bool = False,
         channels_last: bool = True,
+        compile: bool | Mapping[str, Any] = False,
         init_cfg: Mapping[str, Any] | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
@@ -130,6 +132,8 @@ class ImageClassifier(BaseModel):
         self.backbone = _Network(net)
         if channels_last:
             self.backbone.to(memory_format=torch.channels_last)
+        if compile:
+            net.compile(**({} if compile is True else compile))  # in place: names of weights stay
         self.norm_eval = norm_eval
         self.loss = _loss(loss, label_smoothing, mixed=self.data_preprocessor.mixup is not None)
         self.register_load_state_dict_pre_hook(_accept_timm_names)
