@@ -52,6 +52,18 @@ def write_tars(root: Path) -> Path:
     return root
 
 
+def write_class_tars(root: Path) -> Path:
+    """One tar file a class and split."""
+    for split in PER_CLASS:
+        (root / split).mkdir(parents=True)
+        for label in CLASSES:
+            with tarfile.open(root / split / f"{label}.tar", "w") as archive:
+                for name, i, content in pictures(split):
+                    if name == label:
+                        _add(archive, f"{i}.png", content)
+    return root
+
+
 def write_shards(root: Path) -> Path:
     """WebDataset: two shards a split, a label file beside each image."""
     root.mkdir(parents=True)

@@ -27,7 +27,7 @@ from maxvit_dense.openmmlab.classification import (  # noqa: E402
 )
 from maxvit_dense.openmmlab.classification.folders import find_split, read_classes  # noqa: E402
 from maxvit_dense.openmmlab.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
-from tests.class_folders import CLASSES, PER_CLASS, pictures, write_folders, write_shards, write_tars  # noqa: E402
+from tests.class_folders import CLASSES, PER_CLASS, pictures, write_class_tars, write_folders, write_shards, write_tars  # noqa: E402
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 NET = dict(model_name="maxvit_mini", num_classes=3)
@@ -47,7 +47,7 @@ def root(tmp_path_factory):
 # Reading.
 
 
-@pytest.mark.parametrize("write", [write_folders, write_tars, write_shards])
+@pytest.mark.parametrize("write", [write_folders, write_tars, write_class_tars, write_shards])
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_every_layout_gives_the_same_pictures_and_labels(write, split, tmp_path):
     data = ClassFolders(str(write(tmp_path / "data")), split, dict(input_size=(32, 40), crop_pct=1.0))

@@ -245,6 +245,12 @@ def test_weights_of_timm_are_evaluated(config, tmp_path, capsys):
     assert "accuracy/top1" in capsys.readouterr().out
 
 
+def test_a_run_that_diverges_ends_with_its_step_and_exit_code_1(options, capsys):
+    assert train([*options, "--cfg-options", "optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"Training stopped at iteration \d+ \(epoch 1\): loss is (nan|inf)", said), said
+
+
 # Bad input.
 
 REFUSED = [

@@ -58,6 +58,10 @@ def prepare_classification(
     if cfg.get("sync_bn") and get_device() == "cpu":
         _logger.info("sync_bn: PyTorch synchronises BatchNorm between GPUs only; each process keeps its own here.")
         cfg.sync_bn = None
+    if cfg.get("sync_bn") and cfg.model.network.model_name.partition(".")[0] not in default_cfgs:
+        # The conversion would drop the activation that timm fuses into its own networks' BatchNorm.
+        _logger.warning("sync_bn works with this package's networks only: each process keeps its own statistics.")
+        cfg.sync_bn = None
 
 
 def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, checkpoint: Any) -> None:
