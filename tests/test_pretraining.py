@@ -200,6 +200,26 @@ def test_two_processes_equal_one(config, data, tmp_path):
     assert two == pytest.approx(one, abs=1e-5)
 
 
+def test_processes_leave_together_when_one_is_asked_to_stop(config, data, tmp_path):
+    overrides = {"train_cfg.max_epochs": 50, "train_cfg.val_interval": 100, "train_dataloader.batch_size": 4}
+
+    def stop_early():
+        class Ask(Hook):
+            def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+                if runner.iter == 3 and get_rank() == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        cfg = run.prepare_training(
+            str(config), data_root=str(data), work_dir=str(tmp_path), launcher="pytorch", overrides=overrides
+        )
+        runner = run.build_runner(cfg)
+        runner.register_hook(Ask())
+        runner.train()
+
+    assert run_processes(stop_early, 2) == [143, 143]
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_4.pth")
+
+
 # What the config leaves to the data and the machine.
 
 

@@ -3,6 +3,7 @@
 ``guard_training`` puts these in the place of mmengine's own parts, for every training of this project.
 """
 
+import math
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -138,10 +139,9 @@ class StopAtNaNHook(Hook):
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         self.step = runner.iter + 1
-        values = {name: torch.as_tensor(value).detach() for name, value in (outputs or {}).items() if "loss" in name}
-        wrong = [f"{name} is {float(value)}" for name, value in values.items() if not torch.isfinite(value).all()]
-        if wrong:
-            self._stop(runner, ", ".join(wrong))
+        loss = (outputs or {}).get("loss")  # mmengine's sum of all losses
+        if loss is not None and not math.isfinite(float(loss.detach())):
+            self._stop(runner, f"loss is {float(loss.detach())}")
 
     def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
         weights = checkpoint["state_dict"]
