@@ -13,6 +13,7 @@ from . import checkpoint_io  # noqa: E402
 
 checkpoint_io.install()
 
+from . import classification, training_guard  # noqa: E402, F401 (they register themselves)
 from .backbone import MaxViT  # noqa: E402
 from .curves import CurvesHook  # noqa: E402
 from .datasets import DropOutsideBoxes  # noqa: E402
