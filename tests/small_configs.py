@@ -49,6 +49,11 @@ def _shrink_part(part):
         part["num_queries"] = _QUERIES
     if part.get("mode") in ("whole", "slide"):
         part.update(crop_size=(SIDE, SIDE), stride=(64, 64))
+    for count, few in (("nms_pre", 100), ("max_per_img", 20)):  # regions, each of which a head of real width looks at
+        if count in part:
+            part[count] = min(part[count], few)
+    if part.get("type") == "RandomSampler":
+        part["num"] = 16
     if "score_thr" in part:
         part["score_thr"] = 0.0  # untrained heads are sure of nothing
     if part.get("drop_path_rate"):
