@@ -23,10 +23,10 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=width),
         bbox_head={{_base_.thin_cascade_heads}},
         mask_roi_extractor=dict(out_channels=width),
-        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=1, num_classes=num_classes),
+        mask_head=dict(in_channels=width, conv_out_channels=32, num_convs=1, num_classes=num_classes),
     ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=64)),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=64)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=48)),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=48)),
 )
 
 train_dataloader = {{_base_.sample_train_dataloader}}
@@ -35,8 +35,8 @@ test_dataloader = {{_base_.sample_val_dataloader}}
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = {{_base_.short_train_cfg}}
-param_scheduler = {{_base_.short_param_scheduler}}
+train_cfg = {{_base_.sample_400.by_epoch}}
+param_scheduler = {{_base_.sample_400.param_scheduler}}
 optim_wrapper = {{_base_.sample_optim_wrapper}}
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}
 default_hooks = {{_base_.sample_hooks}}

@@ -20,10 +20,10 @@ model = dict(
         bbox_roi_extractor=dict(out_channels=width),
         bbox_head={{_base_.thin_official_heads}},
         mask_roi_extractor=dict(out_channels=width),
-        mask_head=dict(in_channels=width, conv_out_channels=width, num_convs=1, num_classes=num_classes),
+        mask_head=dict(in_channels=width, conv_out_channels=32, num_convs=1, num_classes=num_classes),
     ),
-    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=64)),
-    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=64)),
+    train_cfg=dict(rpn_proposal=dict(nms_pre=500, max_per_img=48)),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=48)),
 )
 
 data = dict(data_root={{_base_.sample_data.data_root}}, metainfo={{_base_.sample_data.metainfo}})
@@ -33,9 +33,9 @@ test_dataloader = val_dataloader
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = dict(max_iters={{_base_.sample_steps}}, val_interval={{_base_.sample_steps}})
+train_cfg = {{_base_.sample_400.by_step}}
 param_scheduler = [
-    dict(type="WarmupCosineLR", warmup_steps=50, decay_steps={{_base_.sample_steps}}, floor=0.03, by_epoch=False)
+    dict(type="WarmupCosineLR", warmup_steps=50, decay_steps={{_base_.sample_400.steps}}, floor=0.03, by_epoch=False)
 ]
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}

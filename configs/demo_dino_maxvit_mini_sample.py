@@ -31,9 +31,9 @@ test_dataloader = {{_base_.sample_val_dataloader}}
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = {{_base_.short_train_cfg}}
-param_scheduler = {{_base_.short_param_scheduler}}
-optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(backbone_lr_mult=1.0))
+train_cfg = {{_base_.sample_600.by_epoch}}
+param_scheduler = {{_base_.sample_600.param_scheduler}}
+optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(backbone_lr_mult=1.0))
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}
 default_hooks = {{_base_.sample_hooks}}
 randomness = dict(seed=0)

@@ -23,7 +23,7 @@ model = dict(
         num_queries=30,
         num_things_classes=num_classes,
         pixel_decoder=dict(
-            encoder=dict(num_layers=2, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
+            encoder=dict(num_layers=1, layer_cfg=dict(self_attn_cfg=attention, ffn_cfg=ffn)),
             positional_encoding=dict(num_feats=32),
         ),
         positional_encoding=dict(num_feats=32),
@@ -33,7 +33,7 @@ model = dict(
         loss_cls=dict(class_weight=[1.0] * 6 + [0.1]),
     ),
     panoptic_fusion_head=dict(num_things_classes=num_classes),
-    train_cfg=dict(num_points=1024),
+    train_cfg=dict(num_points=512),
     test_cfg=dict(max_per_image=30),
 )
 
@@ -43,9 +43,11 @@ test_dataloader = {{_base_.sample_val_dataloader}}
 val_evaluator = {{_base_.sample_evaluator}}
 test_evaluator = {{_base_.sample_evaluator}}
 
-train_cfg = dict(max_iters={{_base_.sample_steps}}, val_interval={{_base_.sample_steps}}, dynamic_intervals=None)
-param_scheduler = {{_base_.short_param_scheduler}}
-optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(backbone_lr_mult=1.0))
+train_cfg = dict(
+    max_iters={{_base_.sample_600.steps}}, val_interval={{_base_.sample_600.steps}}, dynamic_intervals=None
+)
+param_scheduler = {{_base_.sample_600.param_scheduler}}
+optim_wrapper = dict(optimizer=dict(lr=5e-4), paramwise_cfg=dict(backbone_lr_mult=1.0))
 auto_scale_lr = {{_base_.sample_auto_scale_lr}}
 default_hooks = {{_base_.sample_hooks}}
 randomness = dict(seed=0)

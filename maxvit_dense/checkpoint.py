@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from .rel_pos import resize_bias_table
+from .torchvision_weights import from_torchvision, is_torchvision
 
 TABLE_SUFFIX = "relative_position_bias_table"
 _SHOWN = 5  # mismatches listed in an error
@@ -54,10 +55,17 @@ def check_same_size(state_dict: dict[str, Tensor], model: nn.Module) -> None:
 
 
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Prepares weights for ``load_state_dict``: checks the size, resizes bias tables.
+    """Prepares weights for ``load_state_dict``: renames torchvision's, checks the size, resizes bias tables.
 
     Called by timm for ``pretrained=True`` and for local files.
     """
+    if is_torchvision(state_dict):
+        state_dict = from_torchvision(state_dict)
+        if "stem.conv1.bias" in model.state_dict():
+            raise ValueError(
+                "these are torchvision's weights, of a network with other padding and activation: create "
+                "maxvit_t.tv_in1k for them (arch='t.tv_in1k' in an OpenMMLab config)"
+            )
     state_dict = resize_bias_tables(state_dict, model)
     check_same_size(state_dict, model)
     return state_dict

@@ -4,6 +4,9 @@ from mmengine.config import Config, ConfigDict
 
 SIDE = 96  # pixels, and what fixed-size parts are built for: a multiple of 32
 SMALL = (96, 64)  # (width, height) to which images are resized
+# Sizes S, B and L take T's place: what they differ in is held against the rest of the model at their real size, on
+# tensors without values (test_configs.py), and a step of MaxViT-B takes a minute of CPU time.
+_WIDTHS_OF_T = {96: 64, 192: 128, 384: 256, 768: 512}
 _QUERIES = 20  # a small image has fewer tokens than DINO has queries
 
 
@@ -46,10 +49,25 @@ def _shrink_part(part):
         part["num_queries"] = _QUERIES
     if part.get("mode") in ("whole", "slide"):
         part.update(crop_size=(SIDE, SIDE), stride=(64, 64))
+    for count, few in (("nms_pre", 100), ("max_per_img", 20)):  # regions, each of which a head of real width looks at
+        if count in part:
+            part[count] = min(part[count], few)
+    if part.get("type") == "RandomSampler":
+        part["num"] = 16
     if "score_thr" in part:
         part["score_thr"] = 0.0  # untrained heads are sure of nothing
     if part.get("drop_path_rate"):
         part["drop_path_rate"] = 0.0  # it may leave a branch out of the one step
+
+
+def _take_t(model):
+    for part in entries(model):
+        widths = part.get("in_channels")
+        if isinstance(widths, list | tuple):
+            part["in_channels"] = [_WIDTHS_OF_T.get(width, width) for width in widths]
+        elif isinstance(widths, int):
+            part["in_channels"] = _WIDTHS_OF_T.get(widths, widths)
+    model.backbone.arch = "t"
 
 
 def shrink(path):
@@ -62,6 +80,8 @@ def shrink(path):
         for step in entries(loader.dataset):
             _shrink_step(step)
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    if cfg.model.backbone.get("arch") in ("s", "b", "l"):
+        _take_t(cfg.model)
     for part in entries(cfg.model):
         _shrink_part(part)
     cfg.model.backbone.pop("init_cfg", None)

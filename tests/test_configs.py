@@ -13,7 +13,9 @@ from small_configs import entries, shrink  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 
-CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("*.py"))
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+# Classifiers have tests of their own: test_classification_configs.py.
+CONFIGS = sorted(p for p in FOLDER.glob("*.py") if "pretrain_" not in p.stem and "finetune_" not in p.stem)
 HEADER = ("Recipe:", "Command:", "Result:")
 LAYOUTS = dict(mmdet="coco", mmseg="ade/ADEChallengeData2016")  # of the sample data, by a config's default scope
 
@@ -48,6 +50,15 @@ def test_config_trains_one_step_and_evaluates(path, sample_root, tmp_path):
     assert still == []
     recorded = runner.message_hub.log_scalars
     assert any(name.startswith("val/") for name in recorded), sorted(recorded)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_parts_of_the_real_size_fit_each_other(path):
+    cfg = Config.fromfile(path)
+    with torch.device("meta"):
+        model = run.build_model(cfg)
+    taker = next(part for part in ("neck", "decode_head", "panoptic_head") if part in cfg.model)
+    assert list(cfg.model[taker].in_channels) == model.backbone.channels
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -147,7 +147,7 @@ def test_the_batch_is_padded_to_the_square_with_the_mean_colour(detector):
     from mmdet.structures import DetDataSample
 
     blue_green_red = torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1)
-    sample = DetDataSample(metainfo=dict(img_shape=(50, 80)))
+    sample = DetDataSample(metainfo=dict(img_shape=(50, 80)), gt_instances=InstanceData())
     data = dict(inputs=[blue_green_red.expand(3, 50, 80)], data_samples=[sample])
     for training in (True, False):
         inputs = detector.data_preprocessor(data, training)["inputs"]
@@ -220,7 +220,7 @@ def test_the_rpn_shares_two_convolutions_and_norms_each_level_by_itself(small_de
     assert len(head.rpn_conv) == 2
     maps = [torch.randn(2, 64, 8, 8) for _ in STRIDES]
     before = {name: buffer.clone() for name, buffer in head.named_buffers() if name.endswith("running_mean")}
-    head.forward(maps[:1] + [torch.zeros(2, 64, 1, 1)] * 0)
+    head.forward(maps[:1])
     changed = {name for name, buffer in head.named_buffers() if name in before and not buffer.equal(before[name])}
     assert changed == {"rpn_norms.0.0.running_mean", "rpn_norms.0.1.running_mean"}
 
@@ -352,7 +352,7 @@ def keep_losses(head: nn.Module, kept: dict, prefix: str, key: str) -> None:
 
     def kept_losses(*args, **kwargs):
         results = original(*args, **kwargs)
-        kept.update({prefix + name: float(value) for name, value in results[key].items()})
+        kept.update({prefix + name: value.detach().item() for name, value in results[key].items()})
         return results
 
     head.loss_and_target = kept_losses
@@ -470,8 +470,9 @@ class Counter(nn.Module):
 
 
 def averaged(cfg: Config):
-    (hook,) = [HOOKS.build(dict(entry)) for entry in cfg.custom_hooks if entry["type"] == "EMAHook"]
-    return MODELS.build(hook.ema_cfg, default_args=dict(model=Counter()))
+    (entry,) = [dict(entry) for entry in cfg.custom_hooks if entry["type"] == "EMAHook"]
+    entry.pop("priority")  # as the Runner does
+    return MODELS.build(HOOKS.build(entry).ema_cfg, default_args=dict(model=Counter()))
 
 
 def set_to(value: float) -> Counter:

@@ -170,6 +170,14 @@ def test_a_json_object_names_any_values(given, config, tmp_path):
     assert check([str(root), *(["--classes", str(path)] if options else [])]) == 0
 
 
+def test_zero_and_255_without_a_name_are_unlabelled(config, tmp_path):
+    root = write_masks(tmp_path / "own", values=(0, 9, 3, 255))
+    (root / "classes.json").write_text('{"3": "road", "9": "car"}')
+    cfg = prepared(config, root, tmp_path)
+    assert [loaded(cfg)[0, x] for x in (0, 12, 24, 36)] == [255, 1, 0, 255]
+    assert check([str(root)]) == 0
+
+
 def test_palette_masks_count_by_index(config, own, tmp_path):
     for path in own.glob("masks/*/*.png"):
         with Image.open(path) as opened:
@@ -368,6 +376,22 @@ def test_labels_of_all_classes_and_the_ignored_one_pass():
     labels = np.array([[0, 1, 255]], np.uint8)
     results = dict(ori_shape=(1, 3), gt_seg_map=labels, img_path="a.jpg", seg_map_path="a.png")
     assert pixel_check.CheckLoaded(num_classes=2)(results) is results
+
+
+def test_hidden_files_folders_and_dead_links_are_no_images(tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "folder.png").mkdir(parents=True)
+        (tmp_path / folder / "._a.png").write_text("")
+        (tmp_path / folder / "b.png").symlink_to("nowhere.png")
+    Image.new("L", (2, 2)).save(tmp_path / "images/a.png")
+    pairs = mask_data.pair_files(tmp_path / "images", tmp_path / "masks")
+    assert (list(pairs.images), list(pairs.masks), pairs.twice) == (["a"], [], [])
+
+
+def test_a_list_of_a_windows_editor_has_clean_names(tmp_path):
+    folder = mask_data.MaskFolder(tmp_path, "masks", first=0)
+    (tmp_path / "classes.txt").write_bytes("\ufeffroad\r\ncar\r\n".encode())
+    assert mask_data.class_values(folder) == {0: "road", 1: "car"}
 
 
 @pytest.mark.parametrize("ending", ["", "_mask", "_labelTrainIds"])

@@ -41,13 +41,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 trained, 2 the input cannot be used; a failing training run raises."""
+    """Exit code: 0 trained, 1 stopped by NaN, 2 the input cannot be used, 143 SIGTERM; another failure raises."""
     args = _parser().parse_args(argv)
     mistake = start(args, {"config": args.config})
     if mistake:
         return fail("train", mistake)
 
-    from maxvit_dense.errors import InputError
+    from maxvit_dense.errors import InputError, TrainingStopped
     from maxvit_dense.openmmlab import run
 
     try:
@@ -64,6 +64,9 @@ def main(argv: list[str] | None = None) -> int:
             launcher=args.launcher,
         )
         run.build_runner(cfg).train()
+    except TrainingStopped as error:
+        fail("train", error)
+        return 1
     except (InputError, AssertionError) as error:
         mistake = data_mistake(error)
         if mistake is None:

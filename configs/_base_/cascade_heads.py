@@ -4,12 +4,12 @@
 #   roi_head=dict(bbox_head={{_base_.cascade_heads}})
 
 
-def stages(width, hidden, num_classes):
+def stages(width, conv_width, hidden, num_classes):
     return [
         dict(
             type="Shared4Conv1FCBBoxHead",
             in_channels=width,
-            conv_out_channels=width,
+            conv_out_channels=conv_width,
             fc_out_channels=hidden,
             roi_feat_size=7,
             num_classes=num_classes,
@@ -24,5 +24,5 @@ def stages(width, hidden, num_classes):
     ]
 
 
-cascade_heads = stages(256, 1024, 80)
-thin_cascade_heads = stages(64, 256, 6)  # for the demo on the drawn sample data
+cascade_heads = stages(256, 256, 1024, 80)
+thin_cascade_heads = stages(64, 32, 128, 6)  # for the demo on the drawn sample data

@@ -30,14 +30,14 @@ def pipelines(side, jitter):
     return dict(side=side, train=train, test=test)
 
 
-def heads(width, hidden, num_classes):
+def heads(width, conv_width, hidden, num_classes):
     return [
         dict(
             type="NormFCBBoxHead",
             num_shared_convs=4,
             num_shared_fcs=1,
             in_channels=width,
-            conv_out_channels=width,
+            conv_out_channels=conv_width,
             fc_out_channels=hidden,
             roi_feat_size=7,
             num_classes=num_classes,
@@ -55,7 +55,7 @@ def heads(width, hidden, num_classes):
 official_norm = dict(type="SyncBN", eps=1e-3, momentum=0.01, requires_grad=True)  # TensorFlow's momentum .99
 official_896 = pipelines(896, (0.1, 2.5))
 official_640 = pipelines(640, (0.1, 2.5))
-official_heads = heads(256, 1024, 80)
+official_heads = heads(256, 256, 1024, 80)
 # A region of IoU .5 to .6 is neither object nor background for the first stage. The second takes all that the first has
 # sampled.
 official_rcnn = [
@@ -72,4 +72,4 @@ official_rcnn = [
 ]
 
 official_192 = pipelines(192, (0.8, 1.25))
-thin_official_heads = heads(64, 256, 6)
+thin_official_heads = heads(64, 32, 128, 6)

@@ -41,10 +41,20 @@ sample_optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0
 sample_auto_scale_lr = dict(base_batch_size=4)
 sample_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1))
 
-# Some minutes for the heavier families: less than the epochs above, and counted in steps for iteration-based loops.
-sample_steps = 400
-short_train_cfg = dict(max_epochs=4, val_interval=4)
-short_param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="CosineAnnealingLR", begin=0, end=sample_steps, by_epoch=False),
-]
+
+# For the heavier families: minutes, not a quarter of an hour. 100 steps are an epoch of the 400 images.
+def short(steps):
+    return dict(
+        steps=steps,
+        by_epoch=dict(max_epochs=steps // 100, val_interval=steps // 100),
+        by_step=dict(max_iters=steps, val_interval=steps),
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+            dict(type="CosineAnnealingLR", begin=0, end=steps, by_epoch=False),
+        ],
+    )
+
+
+sample_400 = short(400)
+sample_600 = short(600)
+sample_800 = short(800)

@@ -1,7 +1,8 @@
 """Weights for the backbone: where they come from, how they are fitted, what the log says of it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from timm.models import adapt_input_conv
@@ -9,11 +10,11 @@ from torch import Tensor, nn
 
 from ..checkpoint import TABLE_SUFFIX, check_same_size, resize_bias_tables
 from ..safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
+from ..torchvision_weights import from_torchvision, is_torchvision
 from ..variants import fetch_published, find_published
 
 # What may stand before a parameter's name in timm's layout: this wrapper's attribute, timm's features_only wrapper's.
 _WRAPPERS = ("net.", "model.")
-_FIRST_CONV = "stem.conv1.weight"
 
 
 def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logger) -> dict[str, Tensor] | None:
@@ -31,13 +32,34 @@ def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logg
         OSError: the hub cannot be reached.
         ValueError: the file is missing or no checkpoint.
     """
+    published = find_published(variant, init_cfg["checkpoint"])
+    weights = read_source(init_cfg, partial(fetch_published, variant, published) if published else None, logger)
+    return from_torchvision(weights) if weights and is_torchvision(weights) else weights
+
+
+def read_source(
+    init_cfg: Mapping[str, Any], fetch: Callable[[], dict[str, Tensor]] | None, logger: logging.Logger
+) -> dict[str, Tensor] | None:
+    """Weights of a backbone that an ``init_cfg`` names: published ones, or those of a URL or file.
+
+    Args:
+        init_cfg: with ``checkpoint`` and ``missing_ok``.
+        fetch: gets the published weights that ``checkpoint`` names; None if it names none.
+        logger: gets the warning.
+
+    Returns:
+        Tensors by name; None if the hub was not reached and ``missing_ok`` allows that.
+
+    Raises:
+        OSError: the hub cannot be reached.
+        ValueError: the file is missing or no checkpoint.
+    """
     source = init_cfg["checkpoint"]
-    published = find_published(variant, source)
-    if published is None:
+    if fetch is None:
         path = download_checkpoint(source) if "://" in source else source
         return backbone_state_dict(read_checkpoint(path))
     try:
-        return fetch_published(variant, published)
+        return fetch()
     except OSError as error:
         if not init_cfg.get("missing_ok", False):
             raise
@@ -45,7 +67,15 @@ def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logg
         return None
 
 
-def load_backbone(net: nn.Module, weights: Mapping[str, Tensor], source: str, logger: logging.Logger) -> None:
+def load_backbone(
+    net: nn.Module,
+    weights: Mapping[str, Tensor],
+    source: str,
+    logger: logging.Logger,
+    label: str = "MaxViT",
+    resize: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]] = resize_bias_tables,
+    check: Callable[[dict[str, Tensor], nn.Module], None] = check_same_size,
+) -> None:
     """Loads weights into a network without head, logging what was loaded, resized and left out.
 
     Args:
@@ -53,18 +83,22 @@ def load_backbone(net: nn.Module, weights: Mapping[str, Tensor], source: str, lo
         weights: tensors in timm's layout, perhaps with a head and under a wrapper's prefix.
         source: where they came from, for the log.
         logger: gets one line.
+        label: the network's name, for the log.
+        resize: fits bias tables to the network's windows.
+        check: raises ValueError for weights of another network.
 
     Raises:
         ValueError: the weights are of another network.
     """
     own = net.state_dict()
-    weights = {_plain_name(name): value for name, value in weights.items()}
+    weights = plain_names(weights)
     kept = {name: value for name, value in weights.items() if name in own}
     left_out = sorted({_part(name) for name in weights if name not in own})
-    fitted = resize_bias_tables(kept, net)
-    if _FIRST_CONV in fitted and fitted[_FIRST_CONV].shape[1] != own[_FIRST_CONV].shape[1]:
-        fitted[_FIRST_CONV] = adapt_input_conv(own[_FIRST_CONV].shape[1], fitted[_FIRST_CONV])
-    check_same_size(fitted, net)
+    fitted = resize(kept, net)
+    first_conv = f"{net.pretrained_cfg.get('first_conv')}.weight"
+    if first_conv in fitted and fitted[first_conv].shape[1] != own[first_conv].shape[1]:
+        fitted[first_conv] = adapt_input_conv(own[first_conv].shape[1], fitted[first_conv])
+    check(fitted, net)
     net.load_state_dict(fitted, strict=True)
 
     resized = [name for name in fitted if fitted[name].shape != weights[name].shape and name.endswith(TABLE_SUFFIX)]
@@ -73,16 +107,20 @@ def load_backbone(net: nn.Module, weights: Mapping[str, Tensor], source: str, lo
         before, after = weights[resized[0]].shape[-2:], fitted[resized[0]].shape[-2:]
         notes.append(f"resized {len(resized)} bias tables from {list(before)} to {list(after)}")
     notes.append(f"left out {', '.join(left_out) or 'nothing'}")
-    logger.info(f"MaxViT backbone: {'; '.join(notes)}")
+    logger.info(f"{label} backbone: {'; '.join(notes)}")
 
 
-def _plain_name(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
-    return name
+def plain_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, wrappers' prefixes taken off their names."""
+    plain = {}
+    for name, value in weights.items():
+        for wrapper in _WRAPPERS:
+            name = name.removeprefix(wrapper)
+        plain[name] = value
+    return plain
 
 
 def _part(name: str) -> str:
     """Name of the part a parameter belongs to: "head", "stages.3"."""
     parts = name.split(".")
-    return ".".join(parts[:2]) if parts[0] == "stages" else parts[0]
+    return ".".join(parts[:2]) if parts[1:] and parts[1].isdigit() else parts[0]

@@ -167,8 +167,8 @@ def _check_segmentation(dataset: ConfigDict, dataset_class: type, phase: str) ->
         records = reader.load_data_list()
     except (OSError, AssertionError) as error:
         raise InputError(
-            f"The {phase} set of the config cannot be read ({error}). Check --data-root, or set "
-            f"{phase}_dataloader.dataset.data_prefix with --cfg-options."
+            f"The {phase} set of the config cannot be read ({error}). Its data root, as of --data-root, needs the "
+            "folders that the config names, or images/ beside masks/ or annotations/ (docs/own_data.md)."
         ) from error
     images, pipeline = [record["img_path"] for record in records], dataset.get("pipeline", [])
     refuse_fatal(found_faults({"empty split": [] if images else [f"{folder}, of the {phase} set"]}), str(folder))

@@ -67,6 +67,11 @@ def _use_batch_norm(part: Any) -> int:
     return synchronized + sum(_use_batch_norm(value) for value in part.values())
 
 
+def world_size(launcher: str) -> int:
+    """How many processes the launcher started."""
+    return 1 if launcher == "none" else int(os.environ[_ENVIRONMENT[launcher][0][1]])
+
+
 def init_cpu_group(launcher: str) -> None:
     """Join the processes over gloo where there is no GPU; mmengine's own way always selects one."""
     if launcher == "pytorch" and get_device() == "cpu" and not distributed.is_initialized():

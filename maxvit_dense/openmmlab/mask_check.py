@@ -74,7 +74,8 @@ def check_mask_folder(root: Path, class_file: str | os.PathLike | None, decode: 
     else:
         named = found_classes(folder, [facts for masks in found for _, facts, _ in masks])
         remark = f"no list of classes, so each value is one; {folder.convention}"
-    allowed, unlabelled = meanings(folder, named)
+    unlabelled = {0, IGNORED_LABEL} - named.keys()
+    allowed = named.keys() | unlabelled
     for split, masks in zip(splits, found, strict=True):
         for fatal, fault in mask_faults(masks, allowed, unlabelled):
             split.add(fault, fatal)
@@ -83,12 +84,6 @@ def check_mask_folder(root: Path, class_file: str | os.PathLike | None, decode: 
         )
     splits[0].add_places(class_faults(named))
     return Report("images and masks", list(named.values()), splits, remark)
-
-
-def meanings(folder: MaskFolder, named: Mapping[int, str]) -> tuple[set[int], set[int]]:
-    """The values that masks may hold where ``named`` are the classes, and those of them that are no class."""
-    unlabelled = ({IGNORED_LABEL} | set(range(folder.first))) - named.keys()
-    return set(named) | unlabelled, unlabelled
 
 
 def found_classes(folder: MaskFolder, masks: Iterable[MaskFacts]) -> dict[int, str]:

@@ -4,9 +4,10 @@ Needs Pillow and numpy only. One byte of a mask is one pixel's value: a grey lev
 
 - ``masks/``: classes count from 0, so 0 is one of them, most often the background.
 - ``annotations/``, ADE20K's layout: classes count from 1, and 0 is unlabelled.
-- 255 is ignored in both, unless a list gives it a name.
+- 255 is ignored in both.
 
-A list that gives each value its name (``classes.json`` with an object) stands above that.
+A list that gives each value its name (``classes.json`` with an object) stands above that; 0 and 255 are then ignored
+unless it names them.
 """
 
 import json
@@ -184,7 +185,8 @@ def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
     found, twice = {}, []
     for path in sorted(folder.rglob("*")):
         stem = str(path.relative_to(folder).with_suffix(""))
-        if path.suffix.lower() in SUFFIXES:
+        hidden = path.name.startswith(".")  # what macOS leaves beside each file; mmseg passes them over too
+        if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
             if stem in found:
                 twice.append(f"{found[stem].name} and {path.name}")
             found[stem] = path
@@ -203,7 +205,7 @@ def _without_ending(masks: dict[str, Path], images: dict[str, Path]) -> dict[str
 def _json_object(path: Path) -> dict | None:
     """The object in a JSON file; None if it holds something else."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise InputError(f"Class file {path} cannot be read ({error}). Correct it.") from error
     return content if isinstance(content, dict) else None

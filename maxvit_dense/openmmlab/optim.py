@@ -46,7 +46,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f"model's is {type(backbone).__name__}. Set layer_decay_rate=1.0"
             )
         depths = backbone.layer_ids()
-        by_id = {id(p): depths[name] for name, p in backbone.named_parameters()}
+        by_id = {id(p): depths[name] for name, p in backbone.named_parameters() if name in depths}
         layers = max(depths.values()) + 1
         for group in params:
             depth = by_id.get(id(group["params"][0]), layers)

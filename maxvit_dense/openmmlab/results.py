@@ -2,10 +2,8 @@
 
 import json
 import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import mmcv
@@ -16,17 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 
 from ..errors import InputError
-
-_PACKAGES = (
-    "maxvit_dense",
-    "torch",
-    "torchvision",
-    "timm",
-    "onedl-mmengine",
-    "onedl-mmcv",
-    "onedl-mmdetection",
-    "onedl-mmsegmentation",
-)
+from ..provenance import versions
 
 
 @HOOKS.register_module()
@@ -115,18 +103,8 @@ def report_metrics(metrics: Mapping[str, float], cfg: Config, out: str | None = 
         checkpoint=cfg.load_from,
         test_time_augmentation="module" in cfg.get("model", {}),
         date=time.strftime("%Y-%m-%d %H:%M:%S"),
-        versions=_versions(),
+        versions=versions(),
     )
     os.makedirs(os.path.dirname(os.path.abspath(out)), exist_ok=True)
     with open(out, "w", encoding="utf-8") as stream:
         json.dump(report, stream, indent=2, default=float)  # numpy's numbers
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a bare checkout, or without this framework
-            found[package] = "not installed"
-    return found

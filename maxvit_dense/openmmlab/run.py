@@ -19,12 +19,15 @@ from torch import nn
 
 from ..errors import InputError
 from ..safe_load import read_checkpoint
-from .backbone import MaxViT
-from .checkpoint_io import check_fit
+from .checkpoint_io import check_fit, check_optimizer
 from .classes import adopt_classes
+from .classification.classifier import ImageClassifier
+from .classification.prepare import check_start, prepare_classification
 from .datasets import check_datasets, class_names, replace_data_root
+from .dense_backbone import DenseBackbone, check_channels
 from .launch import init_cpu_group, prepare_launch
 from .results import draw_pictures, save_predictions
+from .training_guard import adopt_seed, guard_training
 from .tta import augment_test
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
@@ -82,6 +85,7 @@ def prepare_training(
     if data_root or class_file:
         adopt_classes(cfg, ("train", "val"), overrides, class_file)
     check_datasets(cfg, ("train", "val"), bad_boxes)
+    prepare_classification(cfg, ("train", "val"), overrides)
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
     _check_start(cfg, model)
@@ -89,6 +93,7 @@ def prepare_training(
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
     _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
+    guard_training(cfg)
     return cfg
 
 
@@ -130,6 +135,7 @@ def prepare_test(
     if data_root or class_file:
         adopt_classes(cfg, ("test",), overrides, class_file)
     check_datasets(cfg, ("test",))
+    prepare_classification(cfg, ("test",), overrides, weights)
     model = build_model(cfg)
     _check_heads(cfg, model, ("test",))
     check_fit(model, weights, checkpoint, exact=False)
@@ -195,7 +201,9 @@ def build_model(cfg: Config) -> nn.Module:
         model.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
     try:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-            return MODELS.build(model)
+            model = MODELS.build(model)
+        check_channels(model)
+        return model
     except (ValueError, TypeError, KeyError, AssertionError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         raise InputError(f"The model of {cfg.filename} cannot be built: {reason}") from error
@@ -301,16 +309,20 @@ def _check_start(cfg: Config, model: nn.Module) -> None:
                 "start a new run from its weights, leave --resume out and give --cfg-options load_from=FILE."
             )
         check_fit(model, checkpoint, cfg.load_from, exact=True)
+        check_optimizer(checkpoint["optimizer"], model, cfg.load_from)
+        adopt_seed(cfg, checkpoint)
         return
     for path in [cfg.get("load_from"), *_pretrained_files(cfg.model)]:
         if path and "://" not in path:
             read_checkpoint(path)
+    if isinstance(model, ImageClassifier):
+        check_start(model)
     for part in model.modules():
-        if isinstance(part, MaxViT) and part.init_cfg:
+        if isinstance(part, DenseBackbone) and part.init_cfg:
             _check_backbone_weights(part)
 
 
-def _check_backbone_weights(backbone: MaxViT) -> None:
+def _check_backbone_weights(backbone: DenseBackbone) -> None:
     """Load what ``init_cfg`` names, once more than the Runner will: its weights must be of this size."""
     source = backbone.init_cfg["checkpoint"]
     if backbone.init_cfg.get("missing_ok") and not os.path.isfile(source):

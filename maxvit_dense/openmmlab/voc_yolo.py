@@ -328,11 +328,13 @@ def read_class_file(path: str | Path) -> list[str]:
         InputError: no such file, or no names in it.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors begin a file with a mark
         names = json.loads(text) if Path(path).suffix == ".json" else text.splitlines()
     except (OSError, ValueError) as error:
         raise InputError(f"Class file {path} cannot be read ({error}). It holds one name a line.") from error
-    names = [str(name).strip() for name in names if str(name).strip()] if isinstance(names, list) else []
+    if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
+        names = []
+    names = [str(name).strip() for name in names if str(name).strip()]
     if not names:
         raise InputError(f"Class file {path} names no classes. It holds one name a line, or a JSON list of names.")
     return names

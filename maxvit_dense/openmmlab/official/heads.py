@@ -60,12 +60,21 @@ class LevelNormRPNHead(RPNHead):
 
 @MODELS.register_module()
 class NormFCBBoxHead(ConvFCBBoxHead):
-    """Box head with a norm behind its hidden layers too. ``norm_cfg`` must be one of vectors as of maps: SyncBN, LN."""
+    """Box head of one hidden layer with a norm behind it too.
 
-    def _add_conv_fc_branch(self, *args, **kwargs) -> tuple[nn.ModuleList, nn.ModuleList, int]:
-        convs, fcs, channels = super()._add_conv_fc_branch(*args, **kwargs)
-        normed = (nn.Sequential(fc, _norm(self.norm_cfg, fc.out_features)) for fc in fcs)
-        return convs, nn.ModuleList(normed), channels
+    ``norm_cfg`` must be one of vectors as of maps, as SyncBN is.
+
+    Raises:
+        ValueError: more hidden layers, or ones of a branch.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        hidden = (self.num_shared_fcs, self.num_cls_fcs, self.num_reg_fcs)
+        if hidden != (1, 0, 0):
+            raise ValueError(f"(num_shared_fcs, num_cls_fcs, num_reg_fcs)={hidden}: NormFCBBoxHead has (1, 0, 0)")
+        # The base class applies its activation behind hidden layers alone, of which there is one.
+        self.relu = nn.Sequential(_norm(self.norm_cfg, self.fc_out_channels), self.relu)
 
 
 @MODELS.register_module()
