@@ -15,11 +15,11 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
-from .checkpoint import checkpoint_filter_fn
 from .errors import InputError
 from .maxvit import MaxViT, MaxViTConfig
-from .safe_load import download_checkpoint, extract_state_dict, read_checkpoint
-from .torchvision_weights import torchvision_config
+from .weights.fit import checkpoint_filter_fn
+from .weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from .weights.torchvision_layout import torchvision_config
 
 _logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 pytest.importorskip("mmdet")
 
-from maxvit_dense.openmmlab.image_check import read_facts  # noqa: E402
+from maxvit_dense.openmmlab.data.image_check import read_facts  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from tests.data_folders import write_voc, write_yolo  # noqa: E402
 

@@ -16,7 +16,7 @@ from mmengine.logging import MessageHub  # noqa: E402
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
-from maxvit_dense.openmmlab.backbone import MaxViT  # noqa: E402
+from maxvit_dense.openmmlab.backbones.maxvit import MaxViT  # noqa: E402
 from maxvit_dense.openmmlab.classification import (  # noqa: E402
     ClassFolders,
     EpochSampler,

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from test_tensorflow_weights import AVERAGE, noise, official_shapes
 
 import maxvit_dense  # noqa: F401  registers the timm names
-from maxvit_dense.weight_export import identify
-from maxvit_dense.weight_sources import read_source
+from maxvit_dense.export.sources import read_source
+from maxvit_dense.export.write import identify
 
 ROOT = Path(__file__).resolve().parent.parent
 convert = importlib.import_module("tools.convert_checkpoint").main
@@ -297,8 +297,8 @@ def test_a_failure_while_writing_leaves_nothing(weights, tmp_path, monkeypatch, 
     def full(*args, **kwargs):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("maxvit_dense.weight_export.save_for_hf", full)
-    monkeypatch.setattr("maxvit_dense.weight_export.save_file", full)
+    monkeypatch.setattr("maxvit_dense.export.write.save_for_hf", full)
+    monkeypatch.setattr("maxvit_dense.export.write.save_file", full)
     before = sorted(tmp_path.iterdir())
     for name in ("out", "out.safetensors"):
         refuse(capsys, [weights[1], tmp_path / name], "No space left on device")

@@ -17,8 +17,9 @@ from mmengine.registry import DATASETS  # noqa: E402
 from mmseg.datasets.transforms import LoadAnnotations  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import datasets, mask_data, pixel_check, run  # noqa: E402
-from maxvit_dense.openmmlab.heads import size_heads  # noqa: E402
+from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.data import datasets, mask_data, pixel_check
+from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 
 train = importlib.import_module("tools.train").main

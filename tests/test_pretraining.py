@@ -18,7 +18,7 @@ from mmengine.dist import all_reduce, get_rank  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 
 from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
 from tests.processes import run_processes, start  # noqa: E402
 

@@ -15,8 +15,8 @@ pytest.importorskip("mmseg", reason="needs mmseg (pip install maxvit_dense[openm
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.openmmlab import launch, run  # noqa: E402
-from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main

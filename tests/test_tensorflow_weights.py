@@ -13,9 +13,9 @@ import timm
 import torch
 
 from maxvit_dense.errors import InputError
+from maxvit_dense.export.write import identify
 from maxvit_dense.partition import make_partitions
-from maxvit_dense.tensorflow_weights import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
-from maxvit_dense.weight_export import identify
+from maxvit_dense.weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
 
 # MaxViT-mini, the smallest that this package knows.
 STEM, DIMS, DEPTHS = 32, (32, 64, 128, 256), (1, 1, 2, 1)
@@ -379,6 +379,6 @@ def test_a_checkpoint_is_read_through_tensorflow_if_it_is_installed(variables, c
 
 def test_without_tensorflow_the_error_says_how_to_make_a_dump(checkpoint, monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    monkeypatch.setattr("maxvit_dense.tensorflow_weights.find_spec", lambda name: None)
+    monkeypatch.setattr("maxvit_dense.weights.tensorflow_layout.find_spec", lambda name: None)
     with pytest.raises(InputError, match="TensorFlow is not installed here.*dump.npz"):
         read_tensorflow(checkpoint)

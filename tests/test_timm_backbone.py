@@ -15,7 +15,8 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run, timm_backbone  # noqa: E402
+from maxvit_dense.openmmlab import run
+from maxvit_dense.openmmlab.backbones import timm_features as timm_backbone  # noqa: E402
 
 # Swin at any size, small enough to test: settings that its constructor takes go through the backbone to timm.
 SWIN = dict(

@@ -7,8 +7,8 @@ import torchvision
 from networks import fill_with_noise, relative_difference
 
 import maxvit_dense  # noqa: F401  registers the timm names
-from maxvit_dense.checkpoint import checkpoint_filter_fn
-from maxvit_dense.torchvision_weights import from_torchvision
+from maxvit_dense.weights.fit import checkpoint_filter_fn
+from maxvit_dense.weights.torchvision_layout import from_torchvision
 
 NAME = "maxvit_t.tv_in1k"
 # Every map of these divides by the window of 7, which torchvision asks for; 221 and 223 round up to the maps of 224.

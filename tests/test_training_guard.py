@@ -19,7 +19,7 @@ from mmengine.runner.checkpoint import save_checkpoint  # noqa: E402
 
 from maxvit_dense.errors import TrainingStopped  # noqa: E402
 from maxvit_dense.openmmlab.training_guard import AtomicLocalBackend, adopt_seed, guard_training  # noqa: E402
-from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 
 BATCHES = 5
 

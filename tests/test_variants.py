@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import maxvit_dense
 from maxvit_dense import variants
-from maxvit_dense.checkpoint import checkpoint_filter_fn
+from maxvit_dense.weights.fit import checkpoint_filter_fn
 
 TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
 OURS_BY_TIMM = {long: short for short, long in TIMM_SIZES.items()}

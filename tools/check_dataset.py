@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no folder for {args.sheet}. Make it first, or name another file.")
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab import dataset_check, dataset_report
+    from maxvit_dense.openmmlab.data import dataset_check, dataset_report
 
     try:
         report = dataset_check.check_dataset(args.data, args.classes, not args.quick, _show_progress)

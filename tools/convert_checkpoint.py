@@ -59,8 +59,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no {args.source}. Check the path; --help lists what can be read.")
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.weight_export import check_target, parse_resize, prepare, write
-    from maxvit_dense.weight_sources import read_source
+    from maxvit_dense.export.sources import read_source
+    from maxvit_dense.export.write import check_target, parse_resize, prepare, write
 
     target = Path(os.path.abspath(args.target))
     try:

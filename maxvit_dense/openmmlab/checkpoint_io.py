@@ -10,7 +10,7 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
 
 _EXAMPLES = 3
 

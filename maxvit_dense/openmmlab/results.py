@@ -14,7 +14,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 
 from ..errors import InputError
-from ..provenance import versions
+from ..export.provenance import versions
 
 
 @HOOKS.register_module()

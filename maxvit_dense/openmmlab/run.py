@@ -18,13 +18,13 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import InputError
-from ..safe_load import read_checkpoint
+from ..weights.safe_load import read_checkpoint
+from .backbones.dense import DenseBackbone, check_channels
 from .checkpoint_io import check_fit, check_optimizer
-from .classes import adopt_classes
 from .classification.classifier import ImageClassifier
 from .classification.prepare import check_start, prepare_classification
-from .datasets import check_datasets, class_names, replace_data_root
-from .dense_backbone import DenseBackbone, check_channels
+from .data.classes import adopt_classes
+from .data.datasets import check_datasets, class_names, replace_data_root
 from .launch import init_cpu_group, prepare_launch
 from .results import draw_pictures, save_predictions
 from .training_guard import adopt_seed, guard_training

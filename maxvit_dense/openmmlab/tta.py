@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..errors import InputError
-from .datasets import phase_datasets
+from .data.datasets import phase_datasets
 
 # Sizes of the views over that of the config's test pipeline. mmsegmentation configs/_base_/datasets/ade20k.py;
 # mmdetection configs/rtmdet/rtmdet_tta.py: at 1333x800, short sides of 400, 800 and 1200.

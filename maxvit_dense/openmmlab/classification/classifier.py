@@ -15,7 +15,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ...safe_load import backbone_state_dict
+from ...weights.safe_load import backbone_state_dict
 from .weights import load_network, network_layout, read_network_weights
 
 LOSSES = ("cross_entropy", "bce")

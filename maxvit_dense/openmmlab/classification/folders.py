@@ -16,7 +16,7 @@ from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.utils.misc import natural_key
 
 from ...errors import InputError
-from ..image_check import SUFFIXES
+from ..data.image_check import SUFFIXES
 from .shards import ShardReader, find_shards
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "eval", "test")}

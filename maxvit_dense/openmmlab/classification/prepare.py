@@ -11,7 +11,7 @@ from timm.data import resolve_data_config
 
 from ...errors import InputError
 from ...variants import default_cfgs
-from ..datasets import phase_datasets
+from ..data.datasets import phase_datasets
 from ..launch import world_size
 from .data import check_unreadable
 from .folders import compare_classes, find_split, open_reader, read_classes

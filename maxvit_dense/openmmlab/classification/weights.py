@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...checkpoint import check_same_size, resize_bias_tables
-from ...safe_load import backbone_state_dict, read_checkpoint
 from ...variants import CONFIGS
-from ..backbone_weights import read_weights
+from ...weights.fit import check_same_size, resize_bias_tables
+from ...weights.safe_load import backbone_state_dict, read_checkpoint
+from ..backbones.weights import read_weights
 
 _PREFIXES = ("net.", "model.")
 

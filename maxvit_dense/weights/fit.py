@@ -2,8 +2,8 @@
 
 from torch import Tensor, nn
 
-from .rel_pos import resize_bias_table
-from .torchvision_weights import from_torchvision, is_torchvision
+from ..rel_pos import resize_bias_table
+from .torchvision_layout import from_torchvision, is_torchvision
 
 TABLE_SUFFIX = "relative_position_bias_table"
 _SHOWN = 5  # mismatches listed in an error

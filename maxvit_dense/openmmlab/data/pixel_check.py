@@ -11,7 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from ..errors import InputError
+from ...errors import InputError
 from .data_faults import refuse_fatal
 from .image_check import ImageFacts, image_faults, read_facts, read_many, size_fault
 from .mask_check import mask_faults

@@ -6,8 +6,8 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ..errors import InputError
-from ..sample_data.files import written_aside
+from ...errors import InputError
+from ...sample_data.files import written_aside
 from .voc_yolo import SourceSet
 
 MARK = "converted.json"

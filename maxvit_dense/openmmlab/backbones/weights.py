@@ -8,10 +8,10 @@ from typing import Any
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from ..checkpoint import TABLE_SUFFIX, check_same_size, resize_bias_tables
-from ..safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
-from ..torchvision_weights import from_torchvision, is_torchvision
-from ..variants import fetch_published, find_published
+from ...variants import fetch_published, find_published
+from ...weights.fit import TABLE_SUFFIX, check_same_size, resize_bias_tables
+from ...weights.safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
+from ...weights.torchvision_layout import from_torchvision, is_torchvision
 
 # What may stand before a parameter's name in timm's layout: this wrapper's attribute, timm's features_only wrapper's.
 _WRAPPERS = ("net.", "model.")

@@ -8,7 +8,7 @@ from typing import Any
 from mmdet.visualization.palette import get_palette
 from mmengine.config import Config
 
-from ..errors import InputError
+from ...errors import InputError
 from .coco_check import category_names
 from .datasets import PHASES, class_names, coco_files, dataset_type, is_segmentation, phase_datasets
 from .heads import size_heads

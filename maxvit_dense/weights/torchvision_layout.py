@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .attention import HEAD_DIM
-from .maxvit import MaxViTConfig
-from .mbconv import ConvStyle
+from ..attention import HEAD_DIM
+from ..maxvit import MaxViTConfig
+from ..mbconv import ConvStyle
 
 _MARK = "blocks.0.layers.0.layers.MBconv.layers.conv_a.0.weight"
 _BLOCK = re.compile(r"blocks\.(\d+)\.layers\.(\d+)\.layers\.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
 
 _TIME = re.compile(r"_?\d{8}_\d{6}$")
 # What a Runner logs beside the metrics of an evaluation.

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from ..errors import InputError
+from ...errors import InputError
 from .coco_check import Fault
 from .image_check import SUFFIXES, ImageFacts, read_facts
 

@@ -9,7 +9,7 @@ from typing import Any
 from mmdet.visualization.palette import get_palette
 from mmengine.config import Config, ConfigDict
 
-from ..errors import InputError
+from ...errors import InputError
 from .data_faults import found_faults, refuse_fatal
 from .datasets import PHASES, class_names, phase_datasets
 from .heads import size_heads
@@ -17,7 +17,7 @@ from .image_check import read_many
 from .mask_check import class_faults, found_classes
 from .mask_data import MaskFolder, Pairs, class_values, find_mask_folder, pair_files, read_mask
 
-_DATASET, _MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.mask_dataset"
+_DATASET, _MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.data.mask_dataset"
 _SPLIT_OF = {"train": "train", "val": "val", "test": "val"}
 _SHOWN = 10
 

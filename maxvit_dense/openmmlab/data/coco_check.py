@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 
 BAD_BOX_CHOICES = ("refuse", "skip")
 # Pixels. Rounding, and tools that count pixels from 1, put honest boxes up to one pixel past the border.

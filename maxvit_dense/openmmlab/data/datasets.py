@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from ..errors import InputError
+from ...errors import InputError
 from .coco_check import absent_files, inspect_coco, reaches_outside, read_annotations, refuse_faults
 from .data_faults import found_faults, refuse_fatal
 from .mask_data import IGNORED_LABEL

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ...errors import InputError
 from .image_check import SUFFIXES
 from .voc_yolo import read_class_file
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
+from ..variants import default_cfgs, fetch_published, find_published
+from ..weights.safe_load import extract_state_dict, read_checkpoint
+from ..weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
+from ..weights.torchvision_layout import from_torchvision, is_torchvision
 from .run_record import RunRecord, is_run, last_checkpoint, read_run
-from .safe_load import extract_state_dict, read_checkpoint
-from .tensorflow_weights import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
-from .torchvision_weights import from_torchvision, is_torchvision
-from .variants import default_cfgs, fetch_published, find_published
 
 FIRST_CONV = "stem.conv1.weight"
 WEIGHTS_FILE, HUB_CONFIG = "model.safetensors", "config.json"  # timm's hub form

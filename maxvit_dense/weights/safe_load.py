@@ -19,7 +19,7 @@ import torch
 from timm.models import clean_state_dict
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 # Names are spelt as the pickle spells them; the modules are imported only for a file that needs them.
 _RUNNER_CLASSES = {

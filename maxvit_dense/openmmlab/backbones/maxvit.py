@@ -8,10 +8,10 @@ import timm
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ..maxvit import parse_window_size
-from ..variants import CONFIGS, find_published
-from .backbone_weights import load_backbone, read_weights
-from .dense_backbone import DenseBackbone, check_arguments
+from ...maxvit import parse_window_size
+from ...variants import CONFIGS, find_published
+from .dense import DenseBackbone, check_arguments
+from .weights import load_backbone, read_weights
 
 _PREFIX = "maxvit_"
 ARCHS = tuple(name.removeprefix(_PREFIX) for name in CONFIGS)

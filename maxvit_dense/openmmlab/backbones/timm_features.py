@@ -18,12 +18,12 @@ from timm.models import PretrainedCfg, load_state_dict_from_hf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..checkpoint import TABLE_SUFFIX
-from ..errors import InputError
-from ..safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
-from .backbone_weights import load_backbone, plain_names, read_source
-from .checkpoint_io import compare_weights
-from .dense_backbone import NUM_STAGES, DenseBackbone, check_arguments
+from ...errors import InputError
+from ...weights.fit import TABLE_SUFFIX
+from ...weights.safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
+from ..checkpoint_io import compare_weights
+from .dense import NUM_STAGES, DenseBackbone, check_arguments
+from .weights import load_backbone, plain_names, read_source
 
 STRIDES = tuple(4 * 2**i for i in range(NUM_STAGES))
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 
 _AVERAGE = "/ExponentialMovingAverage"
 # What optimizers of TensorFlow and Keras keep beside a variable, and what training programs keep beside the network.

@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from timm.models import PretrainedCfg, save_for_hf
 from torch import Tensor, nn
 
-from .checkpoint import TABLE_SUFFIX, describe_widths
-from .errors import InputError
-from .maxvit import PARTITION_RATIO, parse_window_size
+from ..errors import InputError
+from ..maxvit import PARTITION_RATIO, parse_window_size
+from ..rel_pos import resize_bias_table
+from ..sample_data.files import file_written_aside, written_aside
+from ..sizes import ceil_div
+from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
+from ..weights.fit import TABLE_SUFFIX, describe_widths
 from .provenance import commit, versions
-from .rel_pos import resize_bias_table
-from .sample_data.files import file_written_aside, written_aside
-from .sizes import ceil_div
-from .variants import CONFIGS, TAG_CONFIGS, default_cfgs
-from .weight_sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
+from .sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
 
 CARD_FILE = "card.json"
 _STAGES = 4

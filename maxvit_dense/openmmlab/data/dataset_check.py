@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import InputError
+from ...errors import InputError
 from .coco_check import Fault, category_names, inspect_coco, read_annotations
 from .image_check import SUFFIXES, size_fault
 from .mask_check import check_mask_folder

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..errors import InputError
+from ...errors import InputError
 from .coco_check import Fault
 
 _EXAMPLES = 5

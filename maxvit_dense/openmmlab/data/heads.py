@@ -5,7 +5,7 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
-from ..errors import InputError
+from ...errors import InputError
 
 # Parts of a detector that hold no classes of the data: proposals are objects or not, stuff has its own labels.
 _OTHER_HEADS = ("rpn_head", "semantic_head")
