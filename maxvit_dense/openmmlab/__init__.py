@@ -14,8 +14,9 @@ from . import checkpoint_io  # noqa: E402
 checkpoint_io.install()
 
 from .backbone import MaxViT  # noqa: E402
+from .curves import CurvesHook  # noqa: E402
 from .datasets import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 
-__all__ = ["DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]
+__all__ = ["CurvesHook", "DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]

@@ -25,6 +25,7 @@ from .classes import adopt_classes
 from .datasets import check_datasets, class_names, replace_data_root
 from .launch import init_cpu_group, prepare_launch
 from .results import draw_pictures, save_predictions
+from .tta import augment_test
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 _TEST_KEYS = ("model", "test_dataloader", "test_cfg", "test_evaluator")
@@ -87,6 +88,7 @@ def prepare_training(
     _check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
+    _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
     return cfg
 
 
@@ -99,6 +101,7 @@ def prepare_test(
     data_root: str | None = None,
     class_file: str | None = None,
     launcher: str = "none",
+    tta: bool = False,
     show_dir: str | None = None,
     out: str | None = None,
 ) -> Config:
@@ -108,6 +111,7 @@ def prepare_test(
         config: path of the config file.
         checkpoint: weights to evaluate, all of which the config's model must find.
         overrides, work_dir, data_root, class_file, launcher: as of ``prepare_training``.
+        tta: test-time augmentation, see ``tta.augment_test``.
         show_dir: folder for pictures with what was found.
         out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
 
@@ -130,6 +134,8 @@ def prepare_test(
     _check_heads(cfg, model, ("test",))
     check_fit(model, weights, checkpoint, exact=False)
     cfg.resume, cfg.load_from = False, checkpoint
+    if tta:
+        augment_test(cfg)
     if show_dir:
         draw_pictures(cfg, show_dir)
     if out:
@@ -137,8 +143,13 @@ def prepare_test(
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Make the work dir and the Runner.
+def build_runner(cfg: Config, suffix: str = "") -> Runner:
+    """Make the work dir and the Runner, which leaves the config there.
+
+    Args:
+        cfg: of ``prepare_training`` or ``prepare_test``.
+        suffix: of that config's file name. An evaluation has one, or it would overwrite the training run's config
+            with what is right for this evaluation alone.
 
     Raises:
         InputError: the work dir cannot be made.
@@ -147,6 +158,9 @@ def build_runner(cfg: Config) -> Runner:
         os.makedirs(cfg.work_dir, exist_ok=True)
     except OSError as error:
         raise InputError(f"Work dir {cfg.work_dir} cannot be made ({error}). Give another --work-dir.") from error
+    if suffix and cfg.filename:
+        stem, extension = os.path.splitext(cfg.filename)
+        cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
     init_cpu_group(cfg.launcher)
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
 

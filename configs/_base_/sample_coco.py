@@ -1,0 +1,50 @@
+# The drawn sample data in COCO layout and a short schedule from random weights, as variables: what a demo config adds
+# to the real config of its family.
+#
+#   train_dataloader=dict(**loader, dataset={{_base_.sample_train}}) and so on
+#
+# Two CPU cores, batch 4: from random weights many small steps learn more than few large ones.
+sample_classes = ("circle", "square", "triangle", "star", "ring", "cross")
+sample_num_classes = len(sample_classes)
+sample_scale = (176, 144)
+sample_width = 64  # channels of neck and heads; 256 in the real configs
+
+sample_train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="Resize", scale=sample_scale, keep_ratio=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackDetInputs"),
+]
+sample_test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=sample_scale, keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+sample_data = dict(data_root="data/sample/coco/", metainfo=dict(classes=sample_classes))
+sample_train_dataloader = dict(
+    batch_size=4,
+    num_workers=1,
+    dataset=dict(**sample_data, pipeline=sample_train_pipeline),
+)
+sample_val_dataloader = dict(num_workers=1, dataset=dict(**sample_data, pipeline=sample_test_pipeline))
+sample_evaluator = dict(ann_file="data/sample/coco/annotations/instances_val2017.json")
+
+sample_epochs = 16
+sample_train_cfg = dict(max_epochs=sample_epochs, val_interval=sample_epochs)
+sample_param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", begin=0, end=sample_epochs, by_epoch=True, convert_to_iter_based=True),
+]
+sample_optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0))
+sample_auto_scale_lr = dict(base_batch_size=4)
+sample_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1))
+
+# Some minutes for the heavier families: less than the epochs above, and counted in steps for iteration-based loops.
+sample_steps = 400
+short_train_cfg = dict(max_epochs=4, val_interval=4)
+short_param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", begin=0, end=sample_steps, by_epoch=False),
+]

@@ -1,0 +1,259 @@
+"""The curves of a training run: what is plotted against what was trained, resumed runs, failures."""
+
+import json
+import logging
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openmmlab])")
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.evaluator import BaseMetric  # noqa: E402
+from mmengine.model import BaseModel  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from maxvit_dense.openmmlab import curves, run  # noqa: E402
+from maxvit_dense.sample_data import write_sample_data  # noqa: E402
+
+ITERATIONS = 5  # an epoch
+INTERVAL = 2  # between logged lines
+WINDOW = 10  # iterations that mmengine's LogProcessor takes the mean of, by default
+
+
+class Model(BaseModel):
+    """Its loss at iteration n is 7 + n."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.register_buffer("done", torch.zeros(()))  # in the checkpoint, so that it goes on after resuming
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        if mode == "predict":
+            return [dict(found=0)]
+        self.done += 1
+        return dict(loss_fixed=self.weight * 0 + 7.0 + self.done)
+
+
+class Metric(BaseMetric):
+    """0.1 after the first validation of a process, 0.2 after the second, ..."""
+
+    default_prefix = "coco"
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        self.calls += 1
+        return dict(bbox_mAP=self.calls / 10, bbox_mAP_s=-1.0)
+
+
+def collate(batch):
+    return dict(inputs=torch.stack(batch))
+
+
+def loader(length=ITERATIONS):
+    dataset = [torch.zeros(1)] * length
+    return dict(dataset=dataset, batch_size=1, sampler=dict(type="DefaultSampler", shuffle=False), collate_fn=collate)
+
+
+@pytest.fixture
+def plotted(monkeypatch):
+    """Curves that would be drawn, in order."""
+    seen = []
+    monkeypatch.setattr(curves, "draw", lambda drawn, *args, **kwargs: seen.append(drawn))
+    return seen
+
+
+def train(work_dir, by_epoch=True, length=None, resume_from=None, **kwargs):
+    """Train for ``length`` epochs (3) or iterations (15), validating after each epoch or every 5 iterations."""
+    length = length or (3 if by_epoch else 3 * ITERATIONS)
+    if any(Path(work_dir).glob("*")):
+        time.sleep(1.01)  # mmengine names the runs of a work dir by the second they start in
+    runner = Runner(
+        model=Model(),
+        work_dir=str(work_dir),
+        # An iteration-based loop sleeps two seconds at the end of its data.
+        train_dataloader=loader() if by_epoch else loader(100),
+        val_dataloader=loader(),
+        train_cfg=dict(by_epoch=True, max_epochs=length)
+        if by_epoch
+        else dict(by_epoch=False, max_iters=length, val_interval=ITERATIONS),
+        val_cfg=dict(),
+        val_evaluator=[Metric()],
+        optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.5)),
+        param_scheduler=dict(type="LinearLR", start_factor=0.2, end=4, by_epoch=False),
+        default_hooks=dict(
+            logger=dict(type="LoggerHook", interval=INTERVAL, log_metric_by_epoch=by_epoch),
+            checkpoint=dict(type="CheckpointHook", interval=1 if by_epoch else ITERATIONS, by_epoch=by_epoch),
+        ),
+        log_processor=dict(by_epoch=by_epoch),
+        custom_hooks=[dict(type="CurvesHook")],
+        load_from=resume_from and str(resume_from),
+        resume=resume_from is not None,
+        experiment_name=f"test-{time.time_ns()}",
+        log_level="WARNING",
+        cfg=dict(load_from=resume_from and str(resume_from)),
+        **kwargs,
+    )
+    runner.train()
+    return runner
+
+
+def smoothed(step):
+    """Mean of the losses 7 + n of the last ten iterations n up to ``step``."""
+    window = range(max(0, step - WINDOW) + 1, step + 1)
+    return sum(7 + n for n in window) / len(window)
+
+
+def approx(series):
+    steps, values = series
+    return steps, pytest.approx(values)
+
+
+EPOCH_STEPS = [2, 4, 7, 9, 12, 14]  # the second and fourth iteration of each epoch
+ITER_STEPS = [2, 4, 6, 8, 10, 12, 14]
+
+
+@pytest.mark.parametrize(("by_epoch", "logged"), [(True, EPOCH_STEPS), (False, ITER_STEPS)], ids=["epochs", "iters"])
+def test_the_plotted_losses_and_rates_are_the_logged_ones(tmp_path, plotted, by_epoch, logged):
+    train(tmp_path, by_epoch)
+    assert plotted[-1].losses.keys() == {"loss", "loss_fixed"}
+    assert plotted[-1].losses["loss"] == approx((logged, [smoothed(step) for step in logged]))
+    # LinearLR rises from 0.2 to 1 over 3 steps; the logged rate is the one that the iteration used.
+    assert plotted[-1].rates == {"lr": approx((logged, [0.5 * min(1, 0.2 + 0.8 * (s - 1) / 3) for s in logged]))}
+
+
+@pytest.mark.parametrize(("by_epoch", "validated"), [(True, [4, 9, 14]), (False, [5, 10, 15])], ids=["epochs", "iters"])
+def test_the_plotted_metrics_are_the_known_ones_in_percent(tmp_path, plotted, by_epoch, validated):
+    train(tmp_path, by_epoch)
+    assert plotted[-1].metrics == {"box AP": approx((validated, [10, 20, 30]))}
+    assert len(plotted) == 4  # after each validation and at the end
+
+
+def test_the_picture_is_a_png_in_the_work_dir(tmp_path):
+    train(tmp_path)
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert len(picture.convert("RGB").getcolors(2**24)) > 3  # more than a background and a frame
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_a_resumed_run_continues_the_curves_from_its_checkpoint(tmp_path, plotted):
+    train(tmp_path, length=3)
+    train(tmp_path, length=4, resume_from=tmp_path / "epoch_2.pth")
+    steps, losses = plotted[-1].losses["loss"]
+    # The third epoch of the first run is done anew, and drawn once.
+    assert steps == [2, 4, 7, 9, 12, 14, 17, 19]
+    assert losses == pytest.approx([smoothed(step) for step in steps])  # mmengine's window outlives the process too
+    assert plotted[-1].metrics["box AP"] == approx(([4, 9, 14, 19], [10, 20, 10, 20]))
+
+
+def test_a_run_resumed_twice_has_all_three_parts(tmp_path, plotted):
+    train(tmp_path, by_epoch=False, length=10)
+    train(tmp_path, by_epoch=False, length=20, resume_from=tmp_path / "iter_10.pth")
+    train(tmp_path, by_epoch=False, length=25, resume_from=tmp_path / "iter_15.pth")
+    assert plotted[-1].losses["loss"][0] == list(range(2, 25, 2))
+    assert plotted[-1].metrics["box AP"] == approx(([5, 10, 15, 20, 25], [10, 20, 10, 10, 20]))
+
+
+def test_a_run_resumed_into_another_work_dir_brings_its_history(tmp_path, plotted):
+    train(tmp_path / "old", length=1)
+    train(tmp_path / "new", length=2, resume_from=tmp_path / "old" / "epoch_1.pth")
+    assert plotted[-1].losses["loss"][0] == [2, 4, 7, 9]
+
+
+def test_a_run_started_anew_leaves_earlier_ones_out(tmp_path, plotted):
+    train(tmp_path, length=2)
+    train(tmp_path, length=1)
+    assert plotted[-1].losses["loss"][0] == [2, 4]
+
+
+def test_a_picture_that_cannot_be_drawn_is_told_once_and_training_goes_on(tmp_path, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(curves, "draw", fail)
+    warnings = []
+    monkeypatch.setattr(logging.Logger, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    runner = train(tmp_path, length=2)
+    assert runner.iter == 2 * ITERATIONS
+    assert [text for text in warnings if "curves.png" in text] == [
+        "curves.png cannot be drawn: OSError: no space left on device"
+    ]
+
+
+def test_a_run_without_a_log_on_disk_says_so(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(logging.Logger, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
+    train(tmp_path, length=1, visualizer=dict(type="Visualizer", vis_backends=[], name=f"none-{time.time_ns()}"))
+    assert any("nothing was logged" in text and "LocalVisBackend" in text for text in warnings)
+    assert not (tmp_path / "curves.png").exists()
+
+
+def test_only_the_first_process_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmengine.dist.utils.is_main_process", lambda group=None: False)
+    hook = curves.CurvesHook()
+    hook.after_train(None)  # would fail on the first look at the runner
+
+
+def records(*lines):
+    return curves.collect([curves.Record(step, training, scalars) for step, training, scalars in lines])
+
+
+def test_losses_of_intermediate_decoder_layers_are_left_out():
+    names = ["loss", "loss_cls", "d0.loss_cls", "decode.d11.loss_mask", "decode.loss_mask", "s0.loss_bbox", "acc"]
+    assert list(records((1, True, dict.fromkeys(names, 1.0))).losses) == [
+        "loss",
+        "loss_cls",
+        "decode.loss_mask",
+        "s0.loss_bbox",
+    ]
+
+
+def test_layer_wise_decay_shows_the_schedules_rate():
+    assert records((1, True, dict(lr=1e-6, base_lr=1e-4))).rates == {"base_lr": ([1], [1e-4])}
+
+
+def test_metrics_of_segmentation_and_classification_are_percent_already():
+    line = {"mIoU": 40.0, "mAcc": 50.0, "aAcc": 80.0, "accuracy/top1": 70.0, "accuracy/top5": 90.0, "time": 1.0}
+    metrics = records((8, False, line)).metrics
+    assert {name: values for name, (_, values) in metrics.items()} == {
+        "mIoU": [40.0],
+        "mAcc": [50.0],
+        "aAcc": [80.0],
+        "top-1": [70.0],
+        "top-5": [90.0],
+    }
+
+
+def test_a_line_cut_off_by_a_kill_is_skipped(tmp_path):
+    log = tmp_path / "scalars.json"
+    log.write_text(json.dumps(dict(loss=1.0, iter=10, step=10)) + '\n{"loss": 0.5, "it')
+    assert curves.read_log(log) == [curves.Record(10, True, dict(loss=1.0, iter=10, step=10))]
+
+
+@pytest.mark.parametrize("losses", [[1.0, float("nan"), 0.5], [float("inf"), 1.0, 1.0], [-1.0, 0.0, 1.0]])
+def test_losses_that_are_no_positive_numbers_are_drawn_too(tmp_path, losses):
+    drawn = curves.Curves(losses=dict(loss=([1, 2, 3], losses)))
+    curves.draw(drawn, str(tmp_path / "curves.png"), "title", epoch_steps=1)
+    assert (tmp_path / "curves.png").is_file()
+
+
+def test_every_prepared_training_draws_its_curves(tmp_path):
+    write_sample_data(str(tmp_path / "sample"), train=2, val=1, size=64, seed=0)
+    config = Path(__file__).resolve().parent.parent / "configs" / "demo_maskrcnn_maxvit_mini_sample.py"
+    options = dict(work_dir=str(tmp_path / "work"), data_root=str(tmp_path / "sample" / "coco"))
+    cfg = run.prepare_training(str(config), **options)
+    cfg.dump(tmp_path / "again.py")
+    again = run.prepare_training(str(tmp_path / "again.py"), **options)
+    for prepared in (cfg, again, Config.fromfile(tmp_path / "again.py")):
+        assert [hook["type"] for hook in prepared.custom_hooks].count("CurvesHook") == 1
