@@ -115,7 +115,10 @@ def test_three_classes_from_files_to_a_metric(config, own, tmp_path, capsys):
     assert said[0].endswith("Sized by them: auxiliary_head, decode_head.")
     checkpoint = str(work / "iter_2.pth")
     for arguments in ([str(work / "seg.py"), checkpoint], [config, checkpoint, "--data-root", str(own)]):
-        assert evaluate([*arguments, "--work-dir", str(tmp_path / "test"), "--out", str(out)]) == 0
+        pictures = tmp_path / f"pictures{len(arguments)}"
+        options = ["--work-dir", str(tmp_path / "test"), "--out", str(out), "--show-dir", str(pictures)]
+        assert evaluate([*arguments, *options]) == 0
+        assert len(list(pictures.iterdir())) == 3
         assert 0 <= json.loads(out.read_text())["metrics"]["mIoU"] <= 100
     dumped = Config.fromfile(work / "seg.py")
     for loader in (dumped.train_dataloader, dumped.val_dataloader, dumped.test_dataloader):

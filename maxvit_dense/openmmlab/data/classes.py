@@ -5,13 +5,12 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmdet.visualization.palette import get_palette
 from mmengine.config import Config
 
 from ...errors import InputError
 from .coco_check import category_names
 from .datasets import PHASES, class_names, coco_files, dataset_type, is_segmentation, phase_datasets
-from .heads import size_heads
+from .heads import own_metainfo, size_heads
 from .mask_classes import adopt_masks
 
 _SHOWN = 10
@@ -63,7 +62,7 @@ def adopt_classes(
     if all(tuple(classes) == names for classes in old):
         return
     for _, dataset in phase_datasets(cfg, PHASES):
-        dataset["metainfo"] = dict(classes=names, palette=get_palette("random", len(names)))
+        dataset["metainfo"] = own_metainfo(names)
     resized = size_heads(cfg.model, len(names), len(old[0]))
     shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     _logger.info(

@@ -1,14 +1,21 @@
-"""Sizes the heads of a model by the number of classes."""
+"""One's own classes in a config: their names and colours, and the heads of a model sized by their number."""
 
 from collections.abc import Iterator
 from typing import Any
 
+from mmdet.visualization.palette import get_palette
 from mmengine.config import ConfigDict
 
 from ...errors import InputError
 
 # Parts of a detector that hold no classes of the data: proposals are objects or not, stuff has its own labels.
 _OTHER_HEADS = ("rpn_head", "semantic_head")
+
+
+def own_metainfo(names: tuple[str, ...]) -> dict[str, Any]:
+    """Classes and a colour for each; in plain numbers, since drawing with OpenCV takes no others."""
+    colours = get_palette("random", len(names))
+    return dict(classes=names, palette=[tuple(int(part) for part in colour) for colour in colours])
 
 
 def size_heads(model: ConfigDict, count: int, old: int) -> list[str]:

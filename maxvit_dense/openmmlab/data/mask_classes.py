@@ -6,13 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmdet.visualization.palette import get_palette
 from mmengine.config import Config, ConfigDict
 
 from ...errors import InputError
 from .data_faults import found_faults, refuse_fatal
 from .datasets import PHASES, class_names, phase_datasets
-from .heads import size_heads
+from .heads import own_metainfo, size_heads
 from .image_check import read_many
 from .mask_check import class_faults, found_classes
 from .mask_data import MaskFolder, Pairs, class_values, find_mask_folder, pair_files, read_mask
@@ -88,7 +87,6 @@ def _point_to(cfg: Config, folder: MaskFolder, named: dict[int, str]) -> None:
     """Have all phases read ``folder``."""
     importlib.import_module(_MODULE)
     _import_in(cfg)
-    classes = tuple(named.values())
     for phase, dataset in phase_datasets(cfg, PHASES):
         images, masks = (str(path.relative_to(folder.root)) for path in folder.split(_SPLIT_OF[phase]))
         for key in ("img_suffix", "seg_map_suffix", "reduce_zero_label", "ann_file", "data_prefix", "metainfo"):
@@ -98,7 +96,7 @@ def _point_to(cfg: Config, folder: MaskFolder, named: dict[int, str]) -> None:
             data_root=str(folder.root),
             data_prefix=dict(img_path=images, seg_map_path=masks),
             values=list(named),
-            metainfo=dict(classes=classes, palette=get_palette("random", len(classes))),
+            metainfo=own_metainfo(tuple(named.values())),
         )
     for part in (*(cfg.get(f"{phase}_dataloader") for phase in PHASES), cfg.get("tta_pipeline")):
         for step in _annotation_steps(part):
