@@ -45,8 +45,8 @@ Written by `python tools/model_table.py`; `--check` compares it with a new count
 FLOPs are multiply-adds in units of 10^9, as in the papers: convolutions, linear layers and the two products of each
 attention, counted by PyTorch's `FlopCounterMode`. Normalisation, activations, pooling, interpolation, RoIAlign, lookups
 of position biases and the sampling of deformable attention are left out; MaxViT's paper, which counts some of them,
-comes to at most 2.5% more. Windows are counted as they are computed, with the positions that MaxViT adds at the edges of
-a map. Two-stage detectors run 1000 regions through each box head and 100 through each mask head. Heads that only
+comes to at most 2.5% more. Windows are counted as they are computed, with the positions that MaxViT adds at the edges
+of a map. Two-stage detectors run 1000 regions through each box head and 100 through each mask head. Heads that only
 training uses count as parameters alone.
 
 Rows with a config are ours: counted here, accuracy where it was run ("-": not yet). All others are published figures,
