@@ -23,7 +23,7 @@ from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
 
 from .attention import LAYER_NORM_EPS, PartitionAttention
-from .mbconv import MBConv, Stem
+from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem
 from .partition import Partition, make_partitions
 from .sizes import ceil_div
 
@@ -32,17 +32,23 @@ PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers 
 
 @dataclass(frozen=True)
 class MaxViTConfig:
-    """Size of a network.
+    """Size of a network, and where its training's implementation differs from the official one.
 
     Attributes:
         stem_dim: channels of the stem.
         dims: channels of the four stages, multiples of the head size 32.
         depths: blocks of the four stages.
+        act_layer: timm's name of the activation in stem, MBConv and MLP.
+        conv_style: padding, pooling and biases of the convolutions.
+        head_bias: the classifier's last layer has a bias.
     """
 
     stem_dim: int
     dims: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
+    act_layer: str = "gelu_tanh"
+    conv_style: ConvStyle = OFFICIAL_STYLE
+    head_bias: bool = True
 
 
 def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, tuple[int, int]]:
@@ -98,13 +104,14 @@ class MaxViTBlock(nn.Module):
         stride: int,
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
+        conv_style: ConvStyle,
         drop_path: float = 0.0,
         device=None,
         dtype=None,
     ):
         super().__init__()
         kwargs = dict(act_layer=act_layer, drop_path=drop_path, device=device, dtype=dtype)
-        self.conv = MBConv(in_chs, out_chs, stride, **kwargs)
+        self.conv = MBConv(in_chs, out_chs, stride, style=conv_style, **kwargs)
         self.attn_block = PartitionAttention(out_chs, table_window, **kwargs)
         self.attn_grid = PartitionAttention(out_chs, table_window, **kwargs)
 
@@ -131,18 +138,18 @@ class MaxViTStage(nn.Module):
         drop_paths: list[float],
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
+        conv_style: ConvStyle,
         device=None,
         dtype=None,
     ):
         super().__init__()
+        kwargs = dict(act_layer=act_layer, conv_style=conv_style, device=device, dtype=dtype)
         self.grad_checkpointing = False
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
             stride = 2 if i == 0 else 1
             in_chs = in_chs if i == 0 else out_chs
-            self.blocks.append(
-                MaxViTBlock(in_chs, out_chs, stride, table_window, act_layer, drop_path, device=device, dtype=dtype)
-            )
+            self.blocks.append(MaxViTBlock(in_chs, out_chs, stride, table_window, drop_path=drop_path, **kwargs))
 
     def forward(self, x: Tensor, window_size: tuple[int, int]) -> Tensor:
         height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
@@ -202,14 +209,15 @@ class MaxViT(nn.Module):
         self.num_features = self.embed_dim = cfg.dims[-1]
         self.set_input_size(img_size, window_size)
 
-        act_layer = get_act_layer("gelu_tanh")
-        self.stem = Stem(in_chans, cfg.stem_dim, act_layer, **dd)
+        act_layer = get_act_layer(cfg.act_layer)
+        self.stem = Stem(in_chans, cfg.stem_dim, act_layer, cfg.conv_style, **dd)
         self.stages = nn.ModuleList()
         table_window = self._window_for(self.img_size)
         drop_paths = calculate_drop_path_rates(drop_path_rate, cfg.depths, stagewise=True)
         in_chs = cfg.stem_dim
         for dim, stage_drop_paths in zip(cfg.dims, drop_paths, strict=True):
-            self.stages.append(MaxViTStage(in_chs, dim, stage_drop_paths, table_window, act_layer, **dd))
+            stage = MaxViTStage(in_chs, dim, stage_drop_paths, table_window, act_layer, cfg.conv_style, **dd)
+            self.stages.append(stage)
             in_chs = dim
         self.feature_info = [dict(num_chs=cfg.stem_dim, reduction=2, module="stem")] + [
             dict(num_chs=dim, reduction=4 * 2**i, module=f"stages.{i}") for i, dim in enumerate(cfg.dims)
@@ -223,6 +231,8 @@ class MaxViT(nn.Module):
             norm_layer=partial(LayerNorm2d, eps=LAYER_NORM_EPS),
             **dd,
         )
+        if num_classes > 0 and not cfg.head_bias:
+            self.head.fc = nn.Linear(self.head.num_features, num_classes, bias=False, **dd)
         self.head_hidden_size = self.head.num_features
         self.init_weights()
 

@@ -1,11 +1,12 @@
 """Convolution half of the network: stem and MBConv, on maps (B, C, H, W) in channels-last memory.
 
-Every stride-2 step maps n to ceil(n / 2) with TensorFlow SAME padding (MaxViT's official code,
+Every stride-2 step maps n to ceil(n / 2), by default with TensorFlow SAME padding (MaxViT's official code,
 google-research/maxvit ``models/maxvit.py``), so any size is accepted and odd sizes equal the original.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.fx
@@ -27,24 +28,56 @@ def _odd(length: int) -> int:
     return 2 * ceil_div(length, 2) - length
 
 
-class SameConv2d(nn.Conv2d):
-    """3x3 convolution of stride 2 with SAME padding: n to ceil(n / 2), (n % 2) zeros before and one after.
+@dataclass(frozen=True)
+class ConvStyle:
+    """Where trainings of MaxViT differ in their convolutions; the defaults are the official code's and timm's.
 
-    The padding is written as arithmetic on the size, without a branch, so that tracing, export and compilation keep
-    sizes free.
+    torchvision's ``maxvit_t`` (pytorch/vision ``torchvision/models/maxvit.py``) has all three the other way.
+
+    Attributes:
+        same_padding: a 3x3 window of stride 2 starts as TensorFlow's SAME padding has it, and shortcuts average 2x2
+            real positions. If False it starts one zero before the map, and shortcuts average 3x3, zeros included.
+        shortcut_conv_always: the shortcut of a stride-2 MBConv has its 1x1 convolution even if the width stays.
+        stem_bias: the first convolution has a bias.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, groups: int = 1, bias: bool = True, **dd):
+    same_padding: bool = True
+    shortcut_conv_always: bool = False
+    stem_bias: bool = True
+
+
+OFFICIAL_STYLE = ConvStyle()
+
+
+def _pad_to_halve(x: Tensor, same_padding: bool) -> Tensor:
+    """Zeros around a map, so that a 3x3 window of stride 2 takes n to ceil(n / 2).
+
+    TensorFlow's SAME padding has n % 2 of them before the map and one after it. Padding by 1 on each side, less the
+    zeros that no window reaches, has it the other way round. It is written as arithmetic on the size, without a branch
+    on it, so that tracing, export and compilation keep sizes free.
+    """
+    height, width = _odd(x.shape[2]), _odd(x.shape[3])
+    return F.pad(x, (width, 1, height, 1) if same_padding else (1, width, 1, height))
+
+
+class HalvingConv2d(nn.Conv2d):
+    """3x3 convolution of stride 2: n to ceil(n / 2)."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, same_padding: bool = True, groups: int = 1, bias: bool = True, **dd
+    ):
         super().__init__(in_channels, out_channels, kernel_size=3, stride=2, groups=groups, bias=bias, **dd)
+        self.same_padding = same_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2], x.shape[3]
-        return self._conv_forward(F.pad(x, (_odd(width), 1, _odd(height), 1)), self.weight, self.bias)
+        return self._conv_forward(_pad_to_halve(x, self.same_padding), self.weight, self.bias)
 
 
-def _conv3x3(in_channels: int, out_channels: int, stride: int, groups: int = 1, bias: bool = True, **dd) -> nn.Conv2d:
+def _conv3x3(
+    in_channels: int, out_channels: int, stride: int, style: ConvStyle, groups: int = 1, bias: bool = True, **dd
+) -> nn.Conv2d:
     if stride == 2:
-        return SameConv2d(in_channels, out_channels, groups=groups, bias=bias, **dd)
+        return HalvingConv2d(in_channels, out_channels, style.same_padding, groups=groups, bias=bias, **dd)
     return nn.Conv2d(in_channels, out_channels, 3, padding=1, groups=groups, bias=bias, **dd)
 
 
@@ -63,8 +96,13 @@ def init_convs(module: nn.Module) -> None:
                 nn.init.zeros_(conv.bias)
 
 
-def same_avg_pool2d(x: Tensor) -> Tensor:
-    """2x2 average of stride 2, n to ceil(n / 2); the mean at an odd edge is over real positions only."""
+def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
+    """Average of stride 2, n to ceil(n / 2).
+
+    With SAME padding over 2x2 real positions, at an odd edge fewer; else over 3x3, zeros around the map counted.
+    """
+    if not same_padding:
+        return F.avg_pool2d(_pad_to_halve(x, same_padding), 3, 2)
     height, width = x.shape[2], x.shape[3]
     if not (is_multiple(height, 2) and is_multiple(width, 2)):
         # An edge counted twice weighs as much as one counted alone.
@@ -73,7 +111,7 @@ def same_avg_pool2d(x: Tensor) -> Tensor:
 
 
 # A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
-torch.fx.wrap("same_avg_pool2d")
+torch.fx.wrap("halving_avg_pool2d")
 
 
 @torch.no_grad()
@@ -96,13 +134,21 @@ def _fold_bn_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
 class Stem(nn.Module):
     """Two 3x3 convolutions, the first of stride 2: (B, in, H, W) -> (B, C, ceil(H/2), ceil(W/2))."""
 
-    def __init__(self, in_chans: int, dim: int, act_layer: Callable[[], nn.Module], device=None, dtype=None):
+    def __init__(
+        self,
+        in_chans: int,
+        dim: int,
+        act_layer: Callable[[], nn.Module],
+        style: ConvStyle = OFFICIAL_STYLE,
+        device=None,
+        dtype=None,
+    ):
         super().__init__()
         dd = {"device": device, "dtype": dtype}
-        self.conv1 = _conv3x3(in_chans, dim, stride=2, **dd)
+        self.conv1 = _conv3x3(in_chans, dim, stride=2, style=style, bias=style.stem_bias, **dd)
         self.norm1 = _batch_norm(dim, **dd)
         self.act1 = act_layer()
-        self.conv2 = _conv3x3(dim, dim, stride=1, **dd)
+        self.conv2 = _conv3x3(dim, dim, stride=1, style=style, **dd)
 
     def init_weights(self) -> None:
         init_convs(self)
@@ -121,14 +167,16 @@ class Stem(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """Shortcut of a stride-2 MBConv: 2x2 average over real positions, then a 1x1 convolution if widths differ."""
+    """Shortcut of a stride-2 MBConv: an average, then a 1x1 convolution if widths differ (or always)."""
 
-    def __init__(self, in_chs: int, out_chs: int, device=None, dtype=None):
+    def __init__(self, in_chs: int, out_chs: int, style: ConvStyle, device=None, dtype=None):
         super().__init__()
-        self.expand = nn.Conv2d(in_chs, out_chs, 1, device=device, dtype=dtype) if in_chs != out_chs else nn.Identity()
+        self.same_padding = style.same_padding
+        has_conv = in_chs != out_chs or style.shortcut_conv_always
+        self.expand = nn.Conv2d(in_chs, out_chs, 1, device=device, dtype=dtype) if has_conv else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.expand(same_avg_pool2d(x))
+        return self.expand(halving_avg_pool2d(x, self.same_padding))
 
 
 class MBConv(nn.Module):
@@ -143,6 +191,7 @@ class MBConv(nn.Module):
         out_chs: int,
         stride: int,
         act_layer: Callable[[], nn.Module],
+        style: ConvStyle = OFFICIAL_STYLE,
         drop_path: float = 0.0,
         device=None,
         dtype=None,
@@ -150,12 +199,12 @@ class MBConv(nn.Module):
         super().__init__()
         dd = {"device": device, "dtype": dtype}
         mid_chs = EXPANSION * out_chs
-        self.shortcut = Shortcut(in_chs, out_chs, **dd) if stride == 2 else nn.Identity()
+        self.shortcut = Shortcut(in_chs, out_chs, style, **dd) if stride == 2 else nn.Identity()
         self.pre_norm = _batch_norm(in_chs, **dd)
         self.conv1_1x1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
         self.norm1 = _batch_norm(mid_chs, **dd)
         self.act1 = act_layer()
-        self.conv2_kxk = _conv3x3(mid_chs, mid_chs, stride, groups=mid_chs, bias=False, **dd)
+        self.conv2_kxk = _conv3x3(mid_chs, mid_chs, stride, style, groups=mid_chs, bias=False, **dd)
         self.norm2 = _batch_norm(mid_chs, **dd)
         self.act2 = act_layer()
         self.se = SqueezeExcite(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)

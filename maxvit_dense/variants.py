@@ -15,8 +15,11 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
-from .checkpoint import checkpoint_filter_fn
+from .errors import InputError
 from .maxvit import MaxViT, MaxViTConfig
+from .weights.fit import checkpoint_filter_fn
+from .weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from .weights.torchvision_layout import torchvision_config
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +35,9 @@ CONFIGS: dict[str, MaxViTConfig] = {
     # Ours, not the paper's: the same network small enough to train on two CPU cores (demo, tests).
     "maxvit_mini": MaxViTConfig(stem_dim=32, dims=(32, 64, 128, 256), depths=(1, 1, 2, 1)),
 }
+
+# Weights of another implementation, whose network differs in more than size.
+TAG_CONFIGS = {"maxvit_t.tv_in1k": torchvision_config(CONFIGS["maxvit_t"])}
 
 # Paper's size names as timm spells them in its checkpoints.
 _TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
@@ -60,10 +66,11 @@ def _cfg(img_size: int = 224, **kwargs: Any) -> dict[str, Any]:
 
 
 def _published_cfgs() -> dict[str, dict[str, Any]]:
-    """Every published checkpoint by our name and tag, pointing at timm's weights on the hub (timm `maxxvit.py`).
+    """Every published checkpoint by our name and tag: timm's on the hub (timm `maxxvit.py`), and torchvision's.
 
     The 224-pixel ImageNet-1k weights use ImageNet's mean and std, all others 0.5; the 384 and 512 ones were trained on
-    whole images squashed to a square (google-research/maxvit, paper table 12).
+    whole images squashed to a square (google-research/maxvit, paper table 12). torchvision evaluates at 224 pixels of
+    an image whose short side is 224 (`MaxVit_T_Weights`).
     """
     squash = dict(crop_pct=1.0, crop_mode="squash")
     cfgs = {}
@@ -79,8 +86,15 @@ def _published_cfgs() -> dict[str, dict[str, Any]]:
         cfgs[f"maxvit_{size}.in21k"] = _cfg(hf_hub_id=f"{hub}_224.in21k", num_classes=21843)
         for side in (384, 512):
             cfgs[f"maxvit_{size}.in21k_ft_in1k_{side}"] = _cfg(side, hf_hub_id=f"{hub}_{side}.in21k_ft_in1k", **squash)
+    cfgs["maxvit_t.tv_in1k"] = _cfg(
+        url="https://download.pytorch.org/models/maxvit_t-bc5ab103.pth",
+        mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD,
+        crop_pct=1.0,
+        license="bsd-3-clause",
+    )
     cfgs["maxvit_mini.untrained"] = _cfg(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
-    return cfgs
+    return {name: cfg | dict(tag=name.partition(".")[2]) for name, cfg in cfgs.items()}
 
 
 default_cfgs = generate_default_cfgs(_published_cfgs())
@@ -98,6 +112,13 @@ def _pretrained_cfg(variant: str, requested: Any) -> Any:
     if requested not in tags:
         raise ValueError(f"unknown tag {variant}.{requested}: {variant} has {', '.join(sorted(tags))}")
     return tags[requested]
+
+
+def _tag(requested: Any) -> str | None:
+    """The tag of what ``create_model`` was given: the tag itself, a cfg with one, or None for a bare name."""
+    if isinstance(requested, dict):
+        return requested.get("tag")
+    return requested if requested is None or isinstance(requested, str) else requested.tag
 
 
 def _check_out_indices(out_indices: Any) -> None:
@@ -133,7 +154,7 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
             variant,
             pretrained,
             pretrained_cfg=pretrained_cfg,
-            model_cfg=CONFIGS[variant],
+            model_cfg=TAG_CONFIGS.get(f"{variant}.{_tag(pretrained_cfg)}", CONFIGS[variant]),
             feature_cfg=dict(feature_cls="getter"),
             pretrained_filter_fn=checkpoint_filter_fn,
             **kwargs,
@@ -145,12 +166,15 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
         raise _unreachable(variant, trained_with or default_cfgs[variant].default, error) from error
 
 
-def _unreachable(variant: str, cfg: PretrainedCfg, error: OSError) -> OSError:
+def _unreachable(variant: str, cfg: PretrainedCfg, error: Exception) -> OSError:
+    source, file = (cfg.hf_hub_id, "model.safetensors") if cfg.hf_hub_id else (cfg.url, cfg.url.rsplit("/", 1)[-1])
+    what = f"{file} of that repository" if cfg.hf_hub_id else "it"
+    name = variant if f"{variant}.{cfg.tag}" not in TAG_CONFIGS else f"{variant}.{cfg.tag}"
     return OSError(
-        f"could not fetch the weights {cfg.hf_hub_id} ({type(error).__name__}). Without a network, download "
-        f"model.safetensors of that repository elsewhere and pass the file: timm.create_model({variant!r}, "
-        f'pretrained=True, pretrained_cfg_overlay=dict(file="model.safetensors")), or in an OpenMMLab config '
-        f'init_cfg=dict(type="Pretrained", checkpoint="model.safetensors")'
+        f"could not fetch the weights {source} ({type(error).__name__}). Without a network, download {what} elsewhere "
+        f"and pass the file: timm.create_model({name!r}, pretrained=True, "
+        f'pretrained_cfg_overlay=dict(file="{file}")), or in an OpenMMLab config '
+        f'init_cfg=dict(type="Pretrained", checkpoint="{file}")'
     )
 
 
@@ -160,21 +184,27 @@ def find_published(variant: str, name: str) -> PretrainedCfg | None:
     Returns None for any other name, a file or a URL say.
     """
     for tag, cfg in default_cfgs[variant].cfgs.items():
-        if cfg.hf_hub_id and name in (tag, f"{variant}.{tag}", cfg.hf_hub_id, cfg.hf_hub_id.removeprefix("timm/")):
+        names = [tag, f"{variant}.{tag}"]
+        if cfg.hf_hub_id:
+            names += [cfg.hf_hub_id, cfg.hf_hub_id.removeprefix("timm/")]
+        if (cfg.hf_hub_id or cfg.url) and name in names:
             return cfg
     return None
 
 
 def fetch_published(variant: str, cfg: PretrainedCfg) -> dict[str, Tensor]:
-    """Published weights, from the hub or its local cache.
+    """Published weights as their file has them, from the hub or torchvision's server, or from the local cache.
 
     Raises:
-        OSError: they are not in the cache and the hub cannot be reached; says how to pass a local file.
+        OSError: they are not in the cache and cannot be reached; says how to pass a local file.
     """
     try:
-        return load_state_dict_from_hf(cfg.hf_hub_id, weights_only=True)
-    except OSError as error:
+        if cfg.hf_hub_id:
+            return load_state_dict_from_hf(cfg.hf_hub_id, weights_only=True)
+        path = download_checkpoint(cfg.url)
+    except (OSError, InputError) as error:
         raise _unreachable(variant, cfg, error) from error
+    return extract_state_dict(read_checkpoint(path))
 
 
 def _register(entrypoint: Callable[..., nn.Module]) -> Callable[..., nn.Module]:

@@ -12,18 +12,35 @@ from PIL import Image
 
 pytest.importorskip("mmdet")
 
-from maxvit_dense.openmmlab.image_check import read_facts  # noqa: E402
-from maxvit_dense.sample_data import write_sample_data  # noqa: E402
+from maxvit_dense.openmmlab.data.image_check import read_facts  # noqa: E402
+from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
+from tests.data_folders import write_voc, write_yolo  # noqa: E402
 
 check = importlib.import_module("tools.check_dataset").main
 
 ORIENTATION = 274
+IMAGES = {
+    "coco": "train2017/*.jpg",
+    "voc": "JPEGImages/*.jpg",
+    "yolo": "images/train/*.jpg",
+    "ade": "ADEChallengeData2016/images/training/*.jpg",
+    "masks": "images/train/*.jpg",
+    "imagenet": "train/ring/*.jpg",
+}
+MASKS, ADE_MASKS = "masks/train/*.png", "annotations/training/*.png"
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
+    """One folder of each layout; "masks" is ADE20K's data with its plain ground as a class."""
     root = tmp_path_factory.mktemp("check") / "sample"
     write_sample_data(str(root), train=4, val=2, size=64, seed=0)
+    write_voc(root / "coco", root / "voc")
+    write_yolo(root / "coco", root / "yolo")
+    for ade, split in (("training", "train"), ("validation", "val")):
+        for theirs, ours in (("images", "images"), ("annotations", "masks")):
+            shutil.copytree(root / "ade/ADEChallengeData2016" / theirs / ade, root / "masks" / ours / split)
+    (root / "masks" / "classes.txt").write_text("\n".join(("ground", *SEMANTIC_CLASSES)))
     return root
 
 
@@ -38,15 +55,13 @@ def edit(root, change):
     path.write_text(json.dumps(content))
 
 
-def replace_image(root, image, **options):
-    """Put another picture in the place of the first training image, as large as it was unless it says otherwise."""
-    image.save(first(root, "train2017/*.jpg"), "JPEG", **options)
+def replace_image(root, image, pattern="train2017/*.jpg", kind="JPEG", **options):
+    """Put another picture in the place of the first image."""
+    image.save(first(root, pattern), kind, **options)
 
 
-def deep_image(root):
-    path = first(root, "train2017/*.jpg")
-    values = np.full(Image.open(path).size[::-1], 4095, np.uint16)
-    Image.fromarray(values).save(path, "PNG")
+def deep(size):
+    return Image.fromarray(np.full(size[::-1], 4095, np.uint16))
 
 
 def rotated(root):
@@ -65,7 +80,7 @@ def cut(path):
 
 
 def edit_mask(root, change):
-    path = first(root, "ADEChallengeData2016/annotations/training/*.png")
+    path = first(root, MASKS if (root / "masks").is_dir() else f"ADEChallengeData2016/{ADE_MASKS}")
     with Image.open(path) as opened:
         values = np.array(opened)
     Image.fromarray(change(values)).save(path)
@@ -87,33 +102,113 @@ def twice(content):
     content["images"][1]["file_name"] = content["images"][0]["file_name"]
 
 
+def edit_text(root, pattern, old, new):
+    path = first(root, pattern)
+    path.write_text(re.sub(old, new, path.read_text(), count=1))
+
+
+def as_jpeg_mask(root):
+    path = first(root, MASKS)
+    Image.open(path).save(path.with_suffix(".jpg"))
+    path.unlink()
+
+
+def write_label(root, text):
+    first(root, "labels/train/*").write_text(text)
+
+
+XML = "Annotations/*.xml"
+# Beside those of single images, which every layout shares.
 FAULTS = {
-    "broken image": ("coco", lambda r: cut(first(r, "train2017/*.jpg")), "1 images cannot be read: 0000"),
-    "missing image": ("coco", lambda r: first(r, "train2017/*.jpg").unlink(), "1 of 4 images do not exist"),
-    "box outside": ("coco", lambda r: edit(r, box_outside), r"1 boxes reach outside .*\[50, 50, 500, 500\]"),
-    "class twice": ("coco", lambda r: edit(r, lambda c: c["categories"][1].update(name="circle")), "twice: circle"),
-    "duplicate name": ("coco", lambda r: edit(r, twice), "images of the same name"),
-    "16 bits": ("coco", deep_image, "1 images of more than 8 bits a channel"),
-    "turned": ("coco", rotated, r"annotated 60x40, read 40x60, upright by its EXIF"),
-    "one pixel": ("coco", lambda r: replace_image(r, Image.new("RGB", (1, 50))), r"side under 2 .*\(1x50\)"),
-    "20,000 pixels": ("coco", lambda r: replace_image(r, Image.new("RGB", (20000, 9))), r"over 19999 .*\(20000x9\)"),
-    "annotated size": ("coco", lambda r: edit(r, lambda c: c["images"][0].update(width=7)), r"annotated 7x\d+, read"),
-    "empty split": ("coco", lambda r: edit(r, lambda c: c.update(images=[])), "lists no images"),
-    "broken JSON": ("coco", lambda r: cut(r / "annotations/instances_train2017.json"), "broken JSON"),
-    "label value": ("ade", lambda r: edit_mask(r, set_value(99)), r"outside the class list: .*\(99\)"),
-    "mask size": ("ade", lambda r: edit_mask(r, lambda v: v[:-3]), "masks are of another size than their image"),
-    "colour mask": ("ade", lambda r: edit_mask(r, lambda v: np.dstack([v] * 3)), r"not labels: .*\(mode RGB\)"),
-    "missing mask": ("ade", lambda r: first(r, "*/annotations/training/*").unlink(), "1 images have no mask"),
-    "empty class": (
-        "imagenet",
-        lambda r: [path.unlink() for path in (r / "train" / "ring").iterdir()],
-        "class folders without images: ring",
-    ),
-    "class folders": ("imagenet", lambda r: shutil.rmtree(r / "val" / "ring"), "class folders of one split only: ring"),
+    "coco": {
+        "missing image": (lambda r: first(r, "train2017/*.jpg").unlink(), "1 of 4 images do not exist"),
+        "box outside": (lambda r: edit(r, box_outside), r"1 boxes reach outside .*\[50, 50, 500, 500\]"),
+        "class twice": (lambda r: edit(r, lambda c: c["categories"][1].update(name="circle")), "twice: circle"),
+        "duplicate name": (lambda r: edit(r, twice), "images of the same name"),
+        "turned": (rotated, r"annotated 60x40, read 40x60, upright by its EXIF"),
+        "image size": (lambda r: edit(r, lambda c: c["images"][0].update(width=7)), r"annotated 7x\d+, read"),
+        "empty split": (lambda r: edit(r, lambda c: c.update(images=[])), "lists no images"),
+        "broken JSON": (lambda r: cut(r / "annotations/instances_train2017.json"), "broken JSON"),
+        "no list": (lambda r: edit(r, lambda c: c.pop("categories")), "has no list categories"),
+        "no image id": (
+            lambda r: edit(r, lambda c: c["images"][0].pop("id")),
+            "broken image entries: entry 0 lacks id",
+        ),
+        "no category id": (
+            lambda r: edit(r, lambda c: c["categories"][0].pop("id")),
+            "broken category entries: entry 0 lacks id",
+        ),
+        "id twice": (lambda r: edit(r, lambda c: c["categories"][1].update(id=1)), "category ids that occur twice: 1"),
+        "odd id": (
+            lambda r: edit(r, lambda c: c["images"][0].update(id=[])),
+            "broken image entries: entry 0 lacks a usable id",
+        ),
+        "dangling": (lambda r: edit(r, lambda c: c["annotations"][0].update(image_id=99)), "that is not listed"),
+    },
+    "voc": {
+        "missing image": (lambda r: first(r, IMAGES["voc"]).unlink(), "listed images do not exist: 0000"),
+        "missing annotation": (lambda r: first(r, XML).unlink(), "have no annotation file"),
+        "broken XML": (lambda r: cut(first(r, XML)), "annotations cannot be read"),
+        "no corner": (lambda r: edit_text(r, XML, "<xmin>.*?</xmin>", ""), "without xmin"),
+        "no name": (lambda r: edit_text(r, XML, "<name>.*?</name>", ""), "an object without a name"),
+        "box outside": (lambda r: edit_text(r, XML, "<xmax>.*?<", "<xmax>999<"), "boxes reach outside"),
+        "image size": (lambda r: edit_text(r, XML, "<width>.*?<", "<width>7<"), r"annotated 7x\d+, read"),
+        "empty split": (lambda r: (r / "ImageSets/Main/val.txt").write_text(""), "split without images: val"),
+    },
+    "yolo": {
+        "missing image": (lambda r: first(r, IMAGES["yolo"]).unlink(), "images do not exist"),
+        "unknown class": (lambda r: write_label(r, "9 .5 .5 .1 .1"), r"outside the class list: .*\(class 9 of 6\)"),
+        "part of a class": (lambda r: write_label(r, "0.5 .5 .5 .1 .1"), r"\(class 0.5 of 6\)"),
+        "short line": (lambda r: write_label(r, "0 .5 .5 .1"), "4 numbers, not 5"),
+        "no number": (lambda r: write_label(r, "0 .5 .5 .1 x"), "annotations cannot be read: .* line 1"),
+        "box outside": (lambda r: write_label(r, "0 .9 .9 .8 .8"), "boxes reach outside"),
+        "class twice": (lambda r: (r / "data.yaml").write_text("names: [a, a, b, c, d, e]"), "named twice: a"),
+        "duplicate name": (
+            lambda r: Image.new("RGB", (9, 9)).save(first(r, IMAGES["yolo"]).with_suffix(".png")),
+            "images of the same name",
+        ),
+    },
+    "ade": {
+        "label value": (lambda r: edit_mask(r, set_value(99)), r"outside the class list: .*\(99\)"),
+        "mask size": (lambda r: edit_mask(r, lambda v: v[:-3]), "masks are of another size than their image"),
+        "colour mask": (lambda r: edit_mask(r, lambda v: np.dstack([v] * 3)), r"not labels: .*\(mode RGB\)"),
+        "missing mask": (lambda r: first(r, f"*/{ADE_MASKS}").unlink(), "1 images have no mask"),
+    },
+    "masks": {
+        "label value": (lambda r: edit_mask(r, set_value(11)), r"outside the class list: .*\(11\)"),
+        "mask size": (lambda r: edit_mask(r, lambda v: v[:-3]), "masks are of another size than their image"),
+        "colour mask": (lambda r: edit_mask(r, lambda v: np.dstack([v] * 3)), r"not labels: .*\(mode RGB\)"),
+        "16-bit mask": (lambda r: edit_mask(r, lambda v: v.astype(np.uint16)), r"not labels: .*\(mode I;16\)"),
+        "JPEG mask": (as_jpeg_mask, "masks are JPEG files"),
+        "broken mask": (lambda r: cut(first(r, MASKS)), "masks cannot be read"),
+        "missing mask": (lambda r: first(r, MASKS).unlink(), "1 images have no mask"),
+        "missing image": (lambda r: first(r, IMAGES["masks"]).unlink(), "1 masks have no image"),
+        "class twice": (lambda r: edit_text(r, "classes.txt", "cross", "ring"), "named twice: ring"),
+        "one class": (lambda r: (r / "classes.txt").write_text("thing"), "too few to tell apart: thing"),
+        "empty split": (lambda r: [path.unlink() for path in r.glob("*/val/*")], "split without images"),
+        "duplicate name": (
+            lambda r: Image.new("RGB", (9, 9)).save(first(r, IMAGES["masks"]).with_suffix(".png")),
+            "images of the same name",
+        ),
+    },
+    "imagenet": {
+        "empty class": (
+            lambda r: [path.unlink() for path in (r / "train" / "ring").iterdir()],
+            "class folders without images: ring",
+        ),
+        "class folders": (lambda r: shutil.rmtree(r / "val" / "ring"), "class folders of one split only: ring"),
+    },
+}
+IMAGE_FAULTS = {
+    "cut image": (lambda r, p: cut(first(r, p)), "images cannot be read: "),
+    "no image": (lambda r, p: first(r, p).write_text("no"), r"images cannot be read: .*no image"),
+    "16 bits": (lambda r, p: replace_image(r, deep((50, 40)), p, "PNG"), "1 images of more than 8 bits a channel"),
+    "one pixel": (lambda r, p: replace_image(r, Image.new("RGB", (1, 50)), p), r"side under 2 .*\(1x50\)"),
+    "20,000 pixels": (lambda r, p: replace_image(r, Image.new("RGB", (20000, 9)), p), r"over 19999 .*\(20000x9\)"),
 }
 
 
-@pytest.mark.parametrize("layout", ["coco", "ade", "imagenet"])
+@pytest.mark.parametrize("layout", IMAGES)
 def test_a_clean_set_passes_with_its_counts_and_a_sheet(sample, layout, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     assert check([str(sample / layout), "--sheet", str(sheet), "--samples", "2"]) == 0
@@ -128,12 +223,25 @@ def test_a_clean_set_passes_with_its_counts_and_a_sheet(sample, layout, tmp_path
     assert pixels.shape == (252, 990, 3) and np.ptp(pixels[6:246, 6:246]) > 100
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_planted_fault_is_found(sample, fault, tmp_path, capsys):
-    layout, plant, message = FAULTS[fault]
+@pytest.mark.parametrize(("layout", "fault"), [(layout, fault) for layout in FAULTS for fault in FAULTS[layout]])
+def test_a_planted_fault_is_found(sample, layout, fault, tmp_path, capsys):
+    plant, message = FAULTS[layout][fault]
     root = Path(shutil.copytree(sample / layout, tmp_path / "copy"))
     plant(root)
-    assert check([str(root), "--sheet", str(tmp_path / "sheet.png")]) == 1
+    assert_found(root, message, capsys)
+
+
+@pytest.mark.parametrize("layout", IMAGES)
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+def test_an_image_that_training_cannot_use_is_found(sample, layout, fault, tmp_path, capsys):
+    plant, message = IMAGE_FAULTS[fault]
+    root = Path(shutil.copytree(sample / layout, tmp_path / "copy"))
+    plant(root, IMAGES[layout])
+    assert_found(root, message, capsys)
+
+
+def assert_found(root, message, capsys):
+    assert check([str(root), "--sheet", str(root.parent / "sheet.png"), "--samples", "1"]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if "FAULT" in line]
     assert any(re.search(message, line) for line in lines), lines
 
@@ -150,26 +258,10 @@ def test_an_empty_mask_and_odd_colours_are_noted_only(sample, tmp_path, capsys):
     assert "note  1 CMYK images" in capsys.readouterr().out
 
 
-def test_a_voc_and_a_yolo_folder_are_recognised(sample, tmp_path, capsys):
-    voc, yolo = tmp_path / "voc", tmp_path / "yolo"
-    for folder in (voc / "Annotations", voc / "JPEGImages", yolo / "images/train", yolo / "labels/train"):
-        folder.mkdir(parents=True)
-    for path in sorted((sample / "coco/train2017").iterdir()):
-        shutil.copy(path, voc / "JPEGImages")
-        shutil.copy(path, yolo / "images/train")
-        corners = "<xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax>"
-        text = f"<a><object><name>cat</name><bndbox>{corners}</bndbox></object></a>"
-        (voc / "Annotations" / f"{path.stem}.xml").write_text(text)
-        (yolo / "labels/train" / f"{path.stem}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
-    (yolo / "classes.txt").write_text("cat\n")
-    for root, name in ((voc, "VOC"), (yolo, "YOLO")):
-        assert check([str(root)]) == 0
-        assert f"layout: {name}, 1 classes" in capsys.readouterr().out
-    first(voc, "Annotations/*").write_text(text.replace(">9<", ">999<"))
-    first(yolo, "labels/train/*").write_text("3 0.5 0.5 0.2 0.2\n")
-    for root, message in ((voc, "boxes reach outside"), (yolo, "of a class outside the class list")):
-        assert check([str(root)]) == 1
-        assert message in capsys.readouterr().out
+@pytest.mark.parametrize(("layout", "name"), [("voc", "VOC"), ("yolo", "YOLO"), ("masks", "images and masks")])
+def test_a_layout_is_recognised(sample, layout, name, capsys):
+    assert check([str(sample / layout)]) == 0
+    assert f"layout: {name}, " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ import maxvit_dense.openmmlab  # noqa: E402, F401
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import checkpoint_io  # noqa: E402
 from maxvit_dense.openmmlab.checkpoint_io import check_fit, compare_weights, install  # noqa: E402
-from maxvit_dense.safe_load import extract_state_dict, read_checkpoint  # noqa: E402
+from maxvit_dense.weights.safe_load import extract_state_dict, read_checkpoint  # noqa: E402
 
 
 class WritesAFile:

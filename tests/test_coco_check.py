@@ -12,13 +12,13 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.coco_check import (  # noqa: E402
+from maxvit_dense.openmmlab.data.coco_check import (  # noqa: E402
     inspect_coco,
     reaches_outside,
     read_annotations,
     refuse_faults,
 )
-from maxvit_dense.openmmlab.datasets import (  # noqa: E402
+from maxvit_dense.openmmlab.data.datasets import (  # noqa: E402
     DropOutsideBoxes,
     check_datasets,
     leaf_datasets,

@@ -328,9 +328,7 @@ def test_deformable_attention_equals_the_loop(device):
     expected = loop_deform_attn(value, shapes.tolist(), locations, weights)
     torch.testing.assert_close(output, expected)
     inputs = (value, locations, weights)
-    for grad, expected_grad in zip(
-        weighted_grads(output, inputs), weighted_grads(expected, inputs), strict=True
-    ):
+    for grad, expected_grad in zip(weighted_grads(output, inputs), weighted_grads(expected, inputs), strict=True):
         torch.testing.assert_close(grad, expected_grad)
 
 

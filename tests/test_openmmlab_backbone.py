@@ -14,7 +14,7 @@ pytest.importorskip("mmengine", reason="needs mmengine (pip install maxvit_dense
 
 from mmengine.registry import MODELS  # noqa: E402
 
-from maxvit_dense.openmmlab import backbone_weights  # noqa: E402
+from maxvit_dense.openmmlab.backbones import weights as backbone_weights  # noqa: E402
 
 WIDTHS = (32, 64, 128, 256)
 
@@ -43,7 +43,8 @@ def test_sister_toolboxes_find_it_through_the_root_registry():
     from mmseg.registry import MODELS as SEG
 
     for registry in (DET, SEG):
-        assert type(registry.build(dict(type="MaxViT", arch="mini"))).__module__ == "maxvit_dense.openmmlab.backbone"
+        built = registry.build(dict(type="MaxViT", arch="mini"))
+        assert type(built).__module__ == "maxvit_dense.openmmlab.backbones.maxvit"
 
 
 @pytest.mark.parametrize("size", [(33, 65), (96, 50), (1, 1)])

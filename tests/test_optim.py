@@ -66,10 +66,27 @@ def test_the_configs_rules_leave_norms_biases_and_bias_tables_undecayed(detector
     assert any(name.endswith("relative_position_bias_table") for name in groups)
 
 
+def test_a_slower_backbone_keeps_its_norms_and_biases_undecayed(detector):
+    groups = groups_of(detector, backbone_lr_mult=0.1, norm_decay_mult=0.0, bias_decay_mult=0.0)
+    for name, group in groups.items():
+        assert group["lr"] == pytest.approx(LR * 0.1 if name.startswith("backbone.") else LR), name
+        if detector.get_parameter(name).dim() == 1:
+            assert group["weight_decay"] == 0.0, name
+
+
+def test_a_slower_backbone_multiplies_with_layer_decay(detector):
+    groups = groups_of(detector, layer_decay_rate=0.5, backbone_lr_mult=0.1)
+    rates = {name: group["lr"] for name, group in groups.items()}
+    last_block = [rate for name, rate in rates.items() if "net.stages.3.blocks.0." in name]
+    assert last_block == pytest.approx([LR / 2 * 0.1] * len(last_block))
+    assert rates["head.0.weight"] == LR
+
+
+@pytest.mark.parametrize("name", ["layer_decay_rate", "backbone_lr_mult"])
 @pytest.mark.parametrize("rate", [0.0, 1.5, -1])
-def test_a_rate_outside_its_range_is_refused(detector, rate):
+def test_a_rate_outside_its_range_is_refused(detector, name, rate):
     with pytest.raises(ValueError, match="above 0 and up to 1"):
-        groups_of(detector, layer_decay_rate=rate)
+        groups_of(detector, **{name: rate})
 
 
 def test_a_backbone_without_layers_is_refused():

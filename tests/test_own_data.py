@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,9 +16,11 @@ from mmengine.config import Config, ConfigDict  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.openmmlab.classes import adopt_classes  # noqa: E402
-from maxvit_dense.openmmlab.coco_check import category_names  # noqa: E402
+from maxvit_dense.openmmlab.data import datasets
+from maxvit_dense.openmmlab.data.classes import adopt_classes  # noqa: E402
+from maxvit_dense.openmmlab.data.coco_check import category_names  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
+from tests.data_folders import records, write_voc, write_yolo  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
@@ -90,57 +93,20 @@ def own_coco(tmp_path_factory):
     return root / "coco"
 
 
-def records(root, split):
-    """File path, and (label, box) of each object of a COCO split."""
-    content = json.loads((root / "annotations" / f"instances_{split}2017.json").read_text())
-    for image in content["images"]:
-        own = [a for a in content["annotations"] if a["image_id"] == image["id"]]
-        path = root / f"{split}2017" / image["file_name"]
-        yield path, image, [(a["category_id"] // 10 - 1, a["bbox"]) for a in own]
-
-
 @pytest.fixture
 def voc(own_coco, tmp_path):
     """The same as a VOC folder; the first object of each image is difficult."""
-    root = tmp_path / "voc"
-    for name in ("Annotations", "JPEGImages", "ImageSets/Main"):
-        (root / name).mkdir(parents=True)
-    for split in ("train", "val"):
-        stems = []
-        for path, image, objects in records(own_coco, split):
-            shutil.copy(path, root / "JPEGImages")
-            text = "".join(voc_object(NAMES[k], box, i == 0) for i, (k, box) in enumerate(objects))
-            size = f"<size><width>{image['width']}</width><height>{image['height']}</height></size>"
-            (root / "Annotations" / f"{path.stem}.xml").write_text(f"<annotation>{size}{text}</annotation>")
-            stems.append(path.stem)
-        (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(stems) + "\n")
-    return root
-
-
-def voc_object(name, box, difficult):
-    x, y, width, height = box
-    corners = dict(xmin=x + 1, ymin=y + 1, xmax=x + width, ymax=y + height)
-    inner = "".join(f"<{key}>{value:g}</{key}>" for key, value in corners.items())
-    flag = f"<difficult>{int(difficult)}</difficult>"
-    return f"<object><name>{name}</name>{flag}<bndbox>{inner}</bndbox></object>"
+    return write_voc(own_coco, tmp_path / "voc")
 
 
 @pytest.fixture
 def yolo(own_coco, tmp_path):
     """The same as a YOLO folder with a data.yaml."""
-    root = tmp_path / "yolo"
-    for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (root / kind / split).mkdir(parents=True)
-        for path, image, objects in records(own_coco, split):
-            shutil.copy(path, root / "images" / split)
-            lines = []
-            for label, (x, y, w, h) in objects:
-                width, height = image["width"], image["height"]
-                lines.append(f"{label} {(x + w / 2) / width} {(y + h / 2) / height} {w / width} {h / height}")
-            (root / "labels" / split / f"{path.stem}.txt").write_text("\n".join(lines) + "\n")
-    (root / "data.yaml").write_text("names: {0: bolt, 1: nut, 2: washer}\n")
-    return root
+    return write_yolo(own_coco, tmp_path / "yolo")
+
+
+def first(root, pattern):
+    return sorted(root.glob(pattern))[0]
 
 
 def edit(root, change, split="val"):
@@ -209,6 +175,68 @@ def test_classes_given_by_hand_stand(configs, own_coco):
     with pytest.raises(InputError, match="classes of the config that the file does not have"):
         overrides = {"train_dataloader.dataset.metainfo.classes": ["bolt", "cat"]}
         run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), overrides=overrides)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def turned(path):
+    """Annotated as it lies in the file; training reads it upright."""
+    exif = Image.Exif()
+    exif[274] = 6
+    with Image.open(path) as opened:
+        opened.convert("RGB").save(path, exif=exif)
+
+
+def resized(path):
+    with Image.open(path) as opened:
+        opened.convert("RGB").resize((31, 33)).save(path)
+
+
+def deep(path):
+    Image.fromarray(np.zeros(Image.open(path).size[::-1], np.uint16)).save(path, "PNG")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (cut, "images cannot be read"),
+        (turned, "read .*, upright by its EXIF orientation"),
+        (resized, "annotated .*, read 31x33"),
+        (deep, "images of more than 8 bits"),
+        (lambda path: Image.new("RGB", (1, 40)).save(path), r"side under 2 .*\(1x40\)"),
+        (lambda path: Image.new("L", (20000, 20)).save(path), r"\(20000x20\)"),
+    ],
+)
+def test_images_that_cannot_be_trained_on_are_refused(configs, own_coco, tmp_path, capsys, spoil, message):
+    root = Path(shutil.copytree(own_coco, tmp_path / "copy"))
+    spoil(first(root, "train2017/*.jpg"))
+    before = sorted(tmp_path.rglob("*"))
+    code = train([str(configs / "box.py"), "--data-root", str(root), "--work-dir", str(tmp_path / "work")])
+    said = capsys.readouterr().err
+    assert code == 2 and re.search(message, said.partition("train: ")[2]), said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_upright_photograph_of_a_turned_file_trains(configs, own_coco, tmp_path):
+    root = Path(shutil.copytree(own_coco, tmp_path / "copy"))
+    path = first(root, "train2017/*.jpg")
+    with Image.open(path) as opened:
+        upright = opened.convert("RGB")
+    exif = Image.Exif()
+    exif[274] = 6
+    upright.rotate(90, expand=True).save(path, exif=exif)
+    run.prepare_training(str(configs / "box.py"), data_root=str(root), work_dir=str(tmp_path / "work"))
+
+
+def test_a_size_outside_the_sample_stops_training_by_name(configs, own_coco, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(datasets, "check_images", lambda images, what: None)
+    root = Path(shutil.copytree(own_coco, tmp_path / "copy"))
+    path = first(root, "train2017/*.jpg")
+    resized(path)
+    assert train([str(configs / "box.py"), "--data-root", str(root), "--work-dir", str(tmp_path / "work")]) == 2
+    assert re.search(rf"train: {path} is annotated .* and read as 31x33", capsys.readouterr().err)
 
 
 def shaped(model, own_coco, configs):
@@ -317,10 +345,6 @@ def test_an_earlier_conversion_is_replaced_and_nothing_else(yolo, tmp_path, caps
     said = capsys.readouterr().err
     assert "is no conversion of this tool" in said and "holds the data set to convert" in said
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def first(root, pattern):
-    return sorted(root.glob(pattern))[0]
 
 
 BAD = [

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from maxvit_dense.errors import InputError
-from maxvit_dense.safe_load import (
+from maxvit_dense.weights.safe_load import (
     backbone_state_dict,
     download_checkpoint,
     extract_state_dict,

@@ -184,9 +184,7 @@ def test_coco_annotations_are_tight_and_match_the_drawn_masks(root, split):
         # Sums of category ids equal the label map only if no two masks overlap.
         place = image_id - min(coco.imgs) + 1
         ade_split = {"train": "training", "val": "validation"}[split]
-        labels = np.asarray(
-            Image.open(root / ADE / "annotations" / ade_split / f"ADE_{split}_{place:08d}.png")
-        )
+        labels = np.asarray(Image.open(root / ADE / "annotations" / ade_split / f"ADE_{split}_{place:08d}.png"))
         assert np.array_equal(union, np.where(labels <= len(sd.CLASSES), labels, 0))
 
 
@@ -299,9 +297,7 @@ def test_no_picture_appears_twice(root):
 
 
 def test_bytes_do_not_depend_on_the_number_of_workers(root, tmp_path):
-    assert (
-        run_tool(tmp_path / "set", *(f"--{k}={v}" for k, v in SMALL.items()), "--workers=2").returncode == 0
-    )
+    assert run_tool(tmp_path / "set", *(f"--{k}={v}" for k, v in SMALL.items()), "--workers=2").returncode == 0
     assert digests(tmp_path / "set") == digests(root)
 
 
@@ -328,9 +324,7 @@ def test_a_finished_set_is_left_as_it_is(root):
 def test_other_parameters_are_named_and_refused_until_forced(tmp_path):
     sd.write_sample_data(tmp_path / "set", train=2, val=1, size=32)
     before = digests(tmp_path)
-    with pytest.raises(
-        sd.SampleDataConflict, match=r"train 2 there, 3 asked; seed 0 there, 5 asked.*--force"
-    ):
+    with pytest.raises(sd.SampleDataConflict, match=r"train 2 there, 3 asked; seed 0 there, 5 asked.*--force"):
         sd.write_sample_data(tmp_path / "set", train=3, val=1, size=32, seed=5)
     assert digests(tmp_path) == before
     assert sd.write_sample_data(tmp_path / "set", train=3, val=1, size=32, seed=5, force=True) is True

@@ -22,8 +22,8 @@ from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import launch, results, run  # noqa: E402
-from maxvit_dense.safe_load import read_checkpoint  # noqa: E402
 from maxvit_dense.sample_data import CLASSES, write_sample_data  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 train = importlib.import_module("tools.train").main

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import maxvit_dense
 from maxvit_dense import variants
+from maxvit_dense.weights.fit import checkpoint_filter_fn
 
 TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
 OURS_BY_TIMM = {long: short for short, long in TIMM_SIZES.items()}
@@ -67,8 +69,8 @@ def test_multiply_adds_are_the_published_ones(name, img_size):
 
 def test_every_published_checkpoint_has_our_name_and_no_other_exists():
     ours = [f"{n}.{tag}" for n in variants.CONFIGS for tag in variants.default_cfgs[n].cfgs if tag != "untrained"]
-    assert sorted(ours) == sorted(map(our_name, PUBLISHED))
-    assert len(ours) == 21
+    assert sorted(ours) == sorted([*map(our_name, PUBLISHED), "maxvit_t.tv_in1k"])
+    assert len(ours) == 22
 
 
 @pytest.mark.parametrize("timm_name", PUBLISHED)
@@ -89,6 +91,48 @@ def test_a_tag_has_the_tables_window_and_head_it_was_trained_with(timm_name):
     assert shapes[0] == shapes[1]
     side = int(timm_name.split(".")[0].split("_")[-1]) // 32
     assert ours.window_size == (side, side)
+
+
+def weights_made_by_timm(timm_name):
+    """Of a published tag's shapes: tables of noise, and for the rest, which loading must not touch, shapes alone."""
+    weights = timm.create_model(timm_name, device="meta").state_dict()
+    tables = [name for name in weights if name.endswith("bias_table")]
+    return weights | {name: torch.randn(weights[name].shape) for name in tables}, tables
+
+
+def half_pixel_bilinear(table, side):
+    """Bilinear resize of (h, n, n) by its definition, one axis after the other, edges held."""
+    n = table.shape[-1]
+    places = ((np.arange(side) + 0.5) * n / side - 0.5).clip(0, n - 1)
+    low = np.floor(places).astype(int).clip(0, n - 2)
+    along = np.zeros((side, n))
+    along[np.arange(side), low] = 1 - (places - low)
+    along[np.arange(side), low + 1] = places - low
+    return torch.from_numpy(np.einsum("yr,hrc,xc->hyx", along, table.double().numpy(), along)).float()
+
+
+@pytest.mark.parametrize("timm_name", PUBLISHED)
+def test_published_weights_load_strictly_at_the_tags_own_tables_and_at_others(timm_name):
+    weights, tables = weights_made_by_timm(timm_name)
+    own = int(timm_name.partition(".")[0].split("_")[-1])
+    for img_size in (own, 384 if own == 224 else 224):
+        ours = timm.create_model(our_name(timm_name), img_size=img_size, device="meta")
+        ours.load_state_dict(checkpoint_filter_fn(dict(weights), ours), strict=True, assign=True)
+        loaded = ours.state_dict()
+        for name in tables:
+            wanted = weights[name] if img_size == own else half_pixel_bilinear(weights[name], 2 * img_size // 32 - 1)
+            torch.testing.assert_close(loaded[name], wanted, rtol=0, atol=0 if img_size == own else 1e-5)
+        assert all(loaded[name].shape == value.shape for name, value in weights.items() if name not in tables)
+
+
+@pytest.mark.parametrize("tag", ["in1k", "in1k_384", "in1k_512"])
+def test_a_file_of_published_weights_loads_by_its_tag(tag, tmp_path):
+    img_size = int(tag.partition("_")[2] or "224")
+    weights = timm.create_model(f"maxvit_tiny_tf_{img_size}").state_dict()
+    save_file(weights, tmp_path / "model.safetensors")
+    overlay = dict(file=str(tmp_path / "model.safetensors"))
+    loaded = timm.create_model(f"maxvit_t.{tag}", pretrained=True, pretrained_cfg_overlay=overlay).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in weights.items())
 
 
 def test_a_bare_name_has_window_7():

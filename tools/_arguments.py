@@ -12,6 +12,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
+_UNREADABLE = "failed to load image: "  # of mmcv's LoadImageFromFile
+
 
 class ConfigOverrides(DictAction):
     """mmengine's KEY=VALUE pairs, with a usage message for a pair without its "="."""
@@ -27,7 +29,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that mean the same in training and testing."""
     parser.add_argument("--work-dir", metavar="DIR", help="for logs and results (work_dirs/<config name>)")
     parser.add_argument(
-        "--data-root", metavar="DIR", help="folder of the data, in place of the config's (annotations/, ...)"
+        "--data-root",
+        metavar="DIR",
+        help="folder of the data, in place of the config's: COCO (annotations/, ...) or images/ and masks/",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names of masks, in place of classes.txt or classes.json beside them: one a line, or JSON, a list "
+        'or {"value": "name"}',
     )
     parser.add_argument(
         "--cfg-options",
@@ -62,6 +72,8 @@ def start(args: argparse.Namespace, files: dict[str, str]) -> str | None:
     for what, path in files.items():
         if not os.path.isfile(path):
             return f"There is no {what} file {path}. Check the path."
+    if args.classes and not os.path.isfile(args.classes):
+        return f"There is no class file {args.classes}. Check the path."
     if args.data_root and not os.path.isdir(args.data_root):
         return f"There is no data root {args.data_root}. Give the folder that holds the data set."
     if _is_first_process():
@@ -76,6 +88,20 @@ def fail(tool: str, message: object) -> int:
     if _is_first_process():
         print(f"{tool}: {message}", file=sys.stderr)
     return 2
+
+
+def data_mistake(error: Exception) -> str | None:
+    """The message of an ``InputError`` or of an image that cannot be read; None of any other error.
+
+    Data workers hand their errors on with the traceback as text.
+    """
+    text = str(error)
+    if type(error).__name__ == "InputError":
+        return text.rpartition("InputError: ")[2].strip()
+    if _UNREADABLE in text:
+        path = text.rpartition(_UNREADABLE)[2].strip()
+        return f"Image {path} cannot be read. Copy or export it again; tools/check_dataset.py lists all such files."
+    return None
 
 
 def _is_first_process() -> bool:

@@ -17,7 +17,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", help="folder of the data set")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw samples with their annotations into this picture")
     parser.add_argument("--samples", type=int, default=12, metavar="N", help="images a split on it (%(default)s)")
-    parser.add_argument("--classes", metavar="FILE", help="class names in the order of labels, one a line")
+    parser.add_argument("--classes", metavar="FILE", help="class names in the order of labels, one a line or in JSON")
     parser.add_argument("--quick", action="store_true", help="read image headers only, which misses truncated images")
     return parser
 
@@ -41,11 +41,10 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no folder for {args.sheet}. Make it first, or name another file.")
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab import dataset_check, dataset_report, voc_yolo
+    from maxvit_dense.openmmlab.data import dataset_check, dataset_report
 
     try:
-        classes = voc_yolo.read_class_file(args.classes) if args.classes else ()
-        report = dataset_check.check_dataset(args.data, classes, not args.quick, _show_progress)
+        report = dataset_check.check_dataset(args.data, args.classes, not args.quick, _show_progress)
     except InputError as error:
         return _fail(error)
     print(dataset_report.report_text(report))

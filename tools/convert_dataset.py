@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no folder {args.source}. Give that of the data set.")
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab import convert, voc_yolo
+    from maxvit_dense.openmmlab.data import convert, voc_yolo
 
     root = Path(args.source)
     try:

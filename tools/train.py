@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.train
 
-from _arguments import add_run_arguments, fail, start  # noqa: E402
+from _arguments import add_run_arguments, data_mistake, fail, start  # noqa: E402
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,13 +41,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 trained, 2 the input cannot be used; a failing training run raises."""
+    """Exit code: 0 trained, 1 stopped by NaN, 2 the input cannot be used, 143 SIGTERM; another failure raises."""
     args = _parser().parse_args(argv)
     mistake = start(args, {"config": args.config})
     if mistake:
         return fail("train", mistake)
 
-    from maxvit_dense.errors import InputError
+    from maxvit_dense.errors import InputError, TrainingStopped
     from maxvit_dense.openmmlab import run
 
     try:
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             overrides=args.cfg_options,
             work_dir=args.work_dir,
             data_root=args.data_root,
+            class_file=args.classes,
             bad_boxes=args.bad_boxes,
             resume=args.resume,
             amp=args.amp,
@@ -63,8 +64,14 @@ def main(argv: list[str] | None = None) -> int:
             launcher=args.launcher,
         )
         run.build_runner(cfg).train()
-    except InputError as error:
-        return fail("train", error)
+    except TrainingStopped as error:
+        fail("train", error)
+        return 1
+    except (InputError, AssertionError) as error:
+        mistake = data_mistake(error)
+        if mistake is None:
+            raise
+        return fail("train", mistake)
     return 0
 
 

@@ -45,3 +45,20 @@ maxvit_mini = dict(
 maxvit_t_channels = [64, 128, 256, 512]
 maxvit_s_channels = maxvit_b_channels = [96, 192, 384, 768]
 maxvit_mini_channels = [32, 64, 128, 256]
+
+# Without the map of stride 4, for heads that begin at stride 8.
+maxvit_t_from8 = dict(maxvit_t, out_indices=(1, 2, 3))
+maxvit_b_from8 = dict(maxvit_b, out_indices=(1, 2, 3))
+maxvit_mini_from8 = dict(maxvit_mini, out_indices=(1, 2, 3))
+maxvit_t_from8_channels = maxvit_t_channels[1:]
+maxvit_s_from8_channels = maxvit_b_from8_channels = maxvit_b_channels[1:]
+maxvit_mini_from8_channels = maxvit_mini_channels[1:]
+
+# Of the official COCO recipe (docs/official_recipe.md): one window of 1/32 of the square image covers the map of
+# stride 32; stochastic depth is 1 - survival_prob of each YAML file, of T at 896 that of the paper.
+maxvit_t_896 = dict(maxvit_t, out_indices=(1, 2, 3), window_size=28, drop_path_rate=0.2)
+maxvit_s_896 = dict(maxvit_s, out_indices=(1, 2, 3), window_size=28, drop_path_rate=0.5)
+maxvit_b_896 = dict(maxvit_b, out_indices=(1, 2, 3), window_size=28, drop_path_rate=0.8)
+maxvit_t_640 = dict(maxvit_t, out_indices=(1, 2, 3), window_size=20, drop_path_rate=0.7)
+maxvit_b_640 = dict(maxvit_b, out_indices=(1, 2, 3), window_size=20, drop_path_rate=0.3)
+maxvit_mini_192 = dict(maxvit_mini, out_indices=(1, 2, 3), window_size=6)

@@ -13,10 +13,19 @@ from . import checkpoint_io  # noqa: E402
 
 checkpoint_io.install()
 
-from .backbone import MaxViT  # noqa: E402
+from . import classification, training_guard  # noqa: E402, F401 (they register themselves)
+from .backbones.maxvit import MaxViT  # noqa: E402
+from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .curves import CurvesHook  # noqa: E402
-from .datasets import DropOutsideBoxes  # noqa: E402
+from .data.datasets import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 
-__all__ = ["CurvesHook", "DropOutsideBoxes", "LayerDecayOptimWrapperConstructor", "MaxViT", "PeakMemoryHook"]
+__all__ = [
+    "CurvesHook",
+    "DropOutsideBoxes",
+    "LayerDecayOptimWrapperConstructor",
+    "MaxViT",
+    "PeakMemoryHook",
+    "TimmFeatures",
+]

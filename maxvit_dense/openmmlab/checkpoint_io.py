@@ -1,6 +1,7 @@
 """mmengine's checkpoint reading, made safe, and the question whether a checkpoint fits a model."""
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
 
 _EXAMPLES = 3
 
@@ -112,6 +113,30 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], name: str, exact:
         )
     if mismatch:
         _logger.warning("%s: left out: %s.", name, mismatch)
+
+
+def check_optimizer(state: Mapping[str, Any], model: nn.Module, name: str) -> None:
+    """Make sure that an optimizer's state is of a model's parameters.
+
+    Args:
+        state: of ``OptimWrapper.state_dict``.
+        model: as the config builds it.
+        name: the checkpoint's, for messages.
+
+    Raises:
+        InputError: the state is of another number of parameters, or of parameters of other sizes.
+    """
+    own = Counter(tuple(p.shape) for p in model.parameters())
+    # A parameter without gradient has no moments, and SGD has none of AdamW's.
+    theirs = Counter(tuple(value["exp_avg"].shape) for value in state["state"].values() if "exp_avg" in value)
+    count = sum(len(group["params"]) for group in state["param_groups"])
+    if count != own.total() or theirs - own:
+        foreign = ", ".join(str(list(shape)) for shape in list(theirs - own)[:_EXAMPLES]) or "none"
+        raise InputError(
+            f"{name} has the optimizer state of another model: of {count} parameters, and the config's model has "
+            f"{own.total()} (shapes that this lacks: {foreign}). To start anew from its weights, leave --resume out "
+            "and give --cfg-options load_from=FILE."
+        )
 
 
 def _listed(names: tuple[str, ...]) -> str:

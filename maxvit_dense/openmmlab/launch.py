@@ -1,6 +1,8 @@
 """Several processes: what the launcher must have set, and training without a GPU."""
 
+import logging
 import os
+from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
@@ -14,6 +16,9 @@ _ENVIRONMENT = {
     "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun --ntasks=GPUS python"),
     "mpi": (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"), "mpirun -n GPUS python"),
 }
+_SYNC_BN = ("SyncBN", "MMSyncBN")
+
+_logger = logging.getLogger(__name__)
 
 
 def prepare_launch(cfg: Config, launcher: str) -> None:
@@ -43,6 +48,28 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     )
+    # A single process needs no such help: there the Runner itself puts BatchNorm in the place of SyncBN.
+    if _use_batch_norm(cfg.get("model")):
+        _logger.warning(
+            "SyncBN needs a GPU: BatchNorm takes its place, and each process sees its own images' statistics."
+        )
+
+
+def _use_batch_norm(part: Any) -> int:
+    """Put BatchNorm in the place of every SyncBN layer of a model's config; how many entries that changed."""
+    if isinstance(part, list | tuple):
+        return sum(_use_batch_norm(item) for item in part)
+    if not isinstance(part, dict):
+        return 0
+    synchronized = part.get("type") in _SYNC_BN
+    if synchronized:
+        part["type"] = "BN"
+    return synchronized + sum(_use_batch_norm(value) for value in part.values())
+
+
+def world_size(launcher: str) -> int:
+    """How many processes the launcher started."""
+    return 1 if launcher == "none" else int(os.environ[_ENVIRONMENT[launcher][0][1]])
 
 
 def init_cpu_group(launcher: str) -> None:

@@ -18,13 +18,17 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import InputError
-from ..safe_load import read_checkpoint
-from .backbone import MaxViT
-from .checkpoint_io import check_fit
-from .classes import adopt_classes
-from .datasets import check_datasets, class_names, replace_data_root
+from ..weights.safe_load import read_checkpoint
+from .backbones.dense import DenseBackbone, check_channels
+from .checkpoint_io import check_fit, check_optimizer
+from .classification.classifier import ImageClassifier
+from .classification.prepare import check_start, prepare_classification
+from .data.classes import adopt_classes
+from .data.datasets import check_datasets, class_names, replace_data_root
 from .launch import init_cpu_group, prepare_launch
 from .results import draw_pictures, save_predictions
+from .training_guard import adopt_seed, guard_training
+from .tta import augment_test
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 _TEST_KEYS = ("model", "test_dataloader", "test_cfg", "test_evaluator")
@@ -41,6 +45,7 @@ def prepare_training(
     overrides: Mapping[str, Any] | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
+    class_file: str | None = None,
     bad_boxes: str = "refuse",
     resume: str | None = None,
     amp: bool = False,
@@ -55,6 +60,7 @@ def prepare_training(
         work_dir: for checkpoints and logs; by default the config's, else ``./work_dirs/<config name>``.
         data_root: folder to read all data sets from instead of the config's, and the classes with them (see
             ``classes.adopt_classes``).
+        class_file: list of the classes of masks, in place of that in their folder.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
         amp: mixed precision.
@@ -76,8 +82,10 @@ def prepare_training(
         cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
     if data_root:
         replace_data_root(cfg, data_root)
-        adopt_classes(cfg, ("train", "val"), overrides)
+    if data_root or class_file:
+        adopt_classes(cfg, ("train", "val"), overrides, class_file)
     check_datasets(cfg, ("train", "val"), bad_boxes)
+    prepare_classification(cfg, ("train", "val"), overrides)
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
     _check_start(cfg, model)
@@ -85,6 +93,7 @@ def prepare_training(
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
     _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
+    guard_training(cfg)
     return cfg
 
 
@@ -95,7 +104,9 @@ def prepare_test(
     overrides: Mapping[str, Any] | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
+    class_file: str | None = None,
     launcher: str = "none",
+    tta: bool = False,
     show_dir: str | None = None,
     out: str | None = None,
 ) -> Config:
@@ -104,7 +115,8 @@ def prepare_test(
     Args:
         config: path of the config file.
         checkpoint: weights to evaluate, all of which the config's model must find.
-        overrides, work_dir, data_root, launcher: as of ``prepare_training``.
+        overrides, work_dir, data_root, class_file, launcher: as of ``prepare_training``.
+        tta: test-time augmentation, see ``tta.augment_test``.
         show_dir: folder for pictures with what was found.
         out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
 
@@ -120,12 +132,16 @@ def prepare_test(
     prepare_launch(cfg, launcher)
     if data_root:
         replace_data_root(cfg, data_root)
-        adopt_classes(cfg, ("test",), overrides)
+    if data_root or class_file:
+        adopt_classes(cfg, ("test",), overrides, class_file)
     check_datasets(cfg, ("test",))
+    prepare_classification(cfg, ("test",), overrides, weights)
     model = build_model(cfg)
     _check_heads(cfg, model, ("test",))
     check_fit(model, weights, checkpoint, exact=False)
     cfg.resume, cfg.load_from = False, checkpoint
+    if tta:
+        augment_test(cfg)
     if show_dir:
         draw_pictures(cfg, show_dir)
     if out:
@@ -133,8 +149,13 @@ def prepare_test(
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Make the work dir and the Runner.
+def build_runner(cfg: Config, suffix: str = "") -> Runner:
+    """Make the work dir and the Runner, which leaves the config there.
+
+    Args:
+        cfg: of ``prepare_training`` or ``prepare_test``.
+        suffix: of that config's file name. An evaluation has one, or it would overwrite the training run's config
+            with what is right for this evaluation alone.
 
     Raises:
         InputError: the work dir cannot be made.
@@ -143,6 +164,9 @@ def build_runner(cfg: Config) -> Runner:
         os.makedirs(cfg.work_dir, exist_ok=True)
     except OSError as error:
         raise InputError(f"Work dir {cfg.work_dir} cannot be made ({error}). Give another --work-dir.") from error
+    if suffix and cfg.filename:
+        stem, extension = os.path.splitext(cfg.filename)
+        cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
     init_cpu_group(cfg.launcher)
     return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
 
@@ -177,17 +201,19 @@ def build_model(cfg: Config) -> nn.Module:
         model.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
     try:
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-            return MODELS.build(model)
+            model = MODELS.build(model)
+        check_channels(model)
+        return model
     except (ValueError, TypeError, KeyError, AssertionError) as error:
         reason = error.args[0] if error.args else type(error).__name__
         raise InputError(f"The model of {cfg.filename} cannot be built: {reason}") from error
 
 
 def _check_heads(cfg: Config, model: nn.Module, phases: Sequence[str]) -> None:
-    """Hold each detection head against the classes of its data: too few outputs fail amid a loss."""
-    if cfg.get("default_scope") != "mmdet":
-        return
+    """Hold each head against the classes of its data: too few outputs fail amid a loss."""
     wanted = {len(classes) for classes in class_names(cfg, phases)}
+    if cfg.get("default_scope") not in ("mmdet", "mmseg") or wanted == {0}:  # none are known
+        return
     wrong = [
         f"model.{name}.num_classes is {part.num_classes}"
         for name, part in model.named_modules()
@@ -283,16 +309,20 @@ def _check_start(cfg: Config, model: nn.Module) -> None:
                 "start a new run from its weights, leave --resume out and give --cfg-options load_from=FILE."
             )
         check_fit(model, checkpoint, cfg.load_from, exact=True)
+        check_optimizer(checkpoint["optimizer"], model, cfg.load_from)
+        adopt_seed(cfg, checkpoint)
         return
     for path in [cfg.get("load_from"), *_pretrained_files(cfg.model)]:
         if path and "://" not in path:
             read_checkpoint(path)
+    if isinstance(model, ImageClassifier):
+        check_start(model)
     for part in model.modules():
-        if isinstance(part, MaxViT) and part.init_cfg:
+        if isinstance(part, DenseBackbone) and part.init_cfg:
             _check_backbone_weights(part)
 
 
-def _check_backbone_weights(backbone: MaxViT) -> None:
+def _check_backbone_weights(backbone: DenseBackbone) -> None:
     """Load what ``init_cfg`` names, once more than the Runner will: its weights must be of this size."""
     source = backbone.init_cfg["checkpoint"]
     if backbone.init_cfg.get("missing_ok") and not os.path.isfile(source):

@@ -1,15 +1,12 @@
 """Writes the sample data set: COCO, ADE20K and ImageFolder layouts under one directory, all or nothing."""
 
-import errno
 import functools
 import io
 import json
 import multiprocessing
 import os
-import shutil
 import signal
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from .files import written_aside
 from .polygons import mask_to_polygons
 from .scene import SEMANTIC_CLASSES, Scene, draw_scene, draw_single
 from .shapes import CLASSES
@@ -177,36 +175,6 @@ def _missing_files(target: Path, files: dict[str, int]) -> list[str]:
         path = target / folder
         counts[folder] = sum(entry.is_file() for entry in path.iterdir()) if path.is_dir() else 0
     return [f"{folder}: {counts[folder]} of {n} files" for folder, n in files.items() if counts[folder] < n]
-
-
-@contextmanager
-def written_aside(target: Path) -> Iterator[Path]:
-    """A new directory beside the target that takes its place at the end, or is removed on any failure."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from None
-    mark = uuid.uuid4().hex[:8]
-    partial, old = (
-        target.with_name(f".{target.name}.new-{mark}"),
-        target.with_name(f".{target.name}.old-{mark}"),
-    )
-    partial.mkdir()
-    try:
-        yield partial
-        replaced = target.is_dir() and any(target.iterdir())
-        if replaced:
-            target.rename(old)
-        try:
-            partial.rename(target)
-        except OSError:
-            if replaced:
-                old.rename(target)
-            raise
-    except BaseException:  # an interrupt too must leave nothing behind
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _draw_all(root: Path, parameters: Parameters, workers: int, progress: Callable[[int, int], None]) -> None:

@@ -1,0 +1,22 @@
+# ImageNet, or any folder of class folders: images of 224 pixels, augmented as the paper trains (table 12) and centre
+# cropped as timm evaluates. The classes are read from the folders.
+train_transform = dict(input_size=224, auto_augment="rand-m15-n2", interpolation="bicubic")
+val_transform = dict(input_size=224, crop_pct=0.95, interpolation="bicubic")
+
+dataset = dict(type="ClassFolders", data_root="data/imagenet/")
+workers = dict(num_workers=8, persistent_workers=True, pin_memory=True, collate_fn=dict(type="default_collate"))
+train_dataloader = dict(
+    batch_size=64,
+    sampler=dict(type="EpochSampler"),
+    dataset=dict(**dataset, split="train", training=True, transform=train_transform),
+    **workers,
+)
+val_dataloader = dict(
+    batch_size=64,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(**dataset, split="val", transform=val_transform),
+    **workers,
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="TopAccuracy")
+test_evaluator = val_evaluator

@@ -1,0 +1,13 @@
+# MaxViT-S, pretrained on ImageNet-1k at 224, fine-tuned at 512.
+#
+# Recipe:   as finetune_maxvit_t_512_imagenet.py, with the stochastic depth of table 12 for this size.
+# Command:  torchrun --nproc_per_node=8 tools/train.py configs/finetune_maxvit_s_512_imagenet.py --launcher pytorch \
+#               --amp --data-root imagenet/
+# GPUs:     as finetune_maxvit_t_512_imagenet.py.
+# Result:   not yet run. The paper's, on TPUs: top-1 86.19.
+_base_ = "./finetune_maxvit_t_512_imagenet.py"
+
+model = dict(
+    network=dict(model_name="maxvit_s", drop_path_rate=0.3),
+    init_cfg=dict(checkpoint="maxvit_s.in1k"),
+)

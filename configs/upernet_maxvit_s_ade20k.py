@@ -1,0 +1,13 @@
+# UPerNet with MaxViT-S on ADE20K, 160k iterations, 512x512 crops.
+#
+# Recipe:   as upernet_maxvit_t_ade20k.py, drop path rate of MaxViT-S's ImageNet training.
+# Command:  python tools/train.py configs/upernet_maxvit_s_ade20k.py --data-root data/ade/ADEChallengeData2016
+# GPUs:     8 x 2 images; elsewhere add --auto-scale-lr.
+# Result:   not yet run. For orientation, Swin-S on this recipe: mIoU 47.72, multi-scale and flipped 49.24.
+_base_ = "./upernet_maxvit_t_ade20k.py"
+
+model = dict(
+    backbone={{_base_.maxvit_s}},
+    decode_head=dict(in_channels={{_base_.maxvit_s_channels}}),
+    auxiliary_head=dict(in_channels=384),
+)

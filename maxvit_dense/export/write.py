@@ -1,0 +1,327 @@
+"""Writes weights in timm's layout: one safetensors file, or a folder in timm's hub form with a card."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models import PretrainedCfg, save_for_hf
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..maxvit import PARTITION_RATIO, parse_window_size
+from ..rel_pos import resize_bias_table
+from ..sample_data.files import file_written_aside, written_aside
+from ..sizes import ceil_div
+from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
+from ..weights.fit import TABLE_SUFFIX, describe_widths
+from .provenance import commit, versions
+from .sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
+
+CARD_FILE = "card.json"
+_STAGES = 4
+_LISTED = 4  # tensors in an error
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that a state dict in timm's layout is of, as its shapes tell.
+
+    Attributes:
+        variant: timm name, "maxvit_t".
+        tag: of the variant's other implementation, "tv_in1k"; else None.
+        in_chans, num_classes: as of ``timm.create_model``.
+        table_window: (Ph, Pw) that the bias tables are made for.
+    """
+
+    variant: str
+    tag: str | None
+    in_chans: int
+    num_classes: int
+    table_window: tuple[int, int]
+
+    def build(self, pretrained_cfg: Any = None, **kwargs: Any) -> nn.Module:
+        """The network without memory for its weights (device "meta")."""
+        return timm.create_model(
+            self.variant,
+            pretrained_cfg=pretrained_cfg or self.tag,
+            img_size=tuple(PARTITION_RATIO * side for side in self.table_window),
+            in_chans=self.in_chans,
+            num_classes=self.num_classes,
+            device="meta",
+            **kwargs,
+        )
+
+
+def identify(weights: Mapping[str, Tensor]) -> Network:
+    """Finds the network that complete weights are of.
+
+    Raises:
+        InputError: no size of this package has these widths and depths; tensors are missing, unknown or misshapen.
+    """
+    sizes = {tuple(value.shape[1:]) for name, value in weights.items() if name.endswith(TABLE_SUFFIX)}
+    if len(sizes) != 1 or any(len(size) != 2 or size[0] % 2 == 0 or size[1] % 2 == 0 for size in sizes):
+        raise InputError(f"These weights have bias tables of {len(sizes)} sizes ({sorted(sizes)}); MaxViT's have one.")
+    rows, cols = sizes.pop()
+    variant = _variant(weights)
+    fc = weights.get("head.fc.weight")
+    network = Network(
+        variant,
+        "tv_in1k" if "stem.conv1.bias" not in weights and f"{variant}.tv_in1k" in TAG_CONFIGS else None,
+        in_chans=weights[FIRST_CONV].shape[1],
+        num_classes=0 if fc is None else fc.shape[0],
+        table_window=((rows + 1) // 2, (cols + 1) // 2),
+    )
+    _check_complete(weights, network)
+    return network
+
+
+def _variant(weights: Mapping[str, Tensor]) -> str:
+    depths = tuple(
+        len({n.split(".")[3] for n in weights if n.startswith(f"stages.{s}.blocks.")}) for s in range(_STAGES)
+    )
+    for name, cfg in CONFIGS.items():
+        widths = ", ".join(map(str, cfg.dims))
+        if (cfg.stem_dim, widths, cfg.depths) == (weights[FIRST_CONV].shape[0], describe_widths(weights), depths):
+            return name
+    missing = "; a backbone whose last stages were left out (out_indices) is incomplete" if 0 in depths else ""
+    raise InputError(
+        f"No MaxViT has a stem of {weights[FIRST_CONV].shape[0]} channels, stages of {describe_widths(weights)} and "
+        f"{', '.join(map(str, depths))} blocks, as these weights do{missing}. Sizes here: {', '.join(CONFIGS)}."
+    )
+
+
+def _check_complete(weights: Mapping[str, Tensor], network: Network) -> None:
+    own = network.build().state_dict()
+    faults = [f"{name} is missing" for name in own if name not in weights]
+    faults += [f"{name} is unknown" for name in weights if name not in own]
+    faults += [
+        f"{name} has the shape {list(weights[name].shape)}, not {list(own[name].shape)}"
+        for name in own
+        if name in weights and weights[name].shape != own[name].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
+        raise InputError(f"These are no whole weights of {network.variant}: {'; '.join(faults[:_LISTED])}{more}.")
+
+
+def complete_head(weights: dict[str, Tensor]) -> bool:
+    """Adds a head that passes features on to a backbone that was trained without one; says whether it did.
+
+    timm's network has a norm and a hidden layer before the classifier even for ``num_classes=0``, and loads strictly.
+    The norm gets weight 1 and bias 0, the hidden layer the identity.
+    """
+    if any(name.startswith("head.") for name in weights):
+        return False
+    last = weights.get(f"stages.{_STAGES - 1}.blocks.0.conv.conv3_1x1.bias")
+    if last is None:
+        return False
+    width = len(last)
+    weights["head.norm.weight"], weights["head.norm.bias"] = torch.ones(width), torch.zeros(width)
+    weights["head.pre_logits.fc.weight"], weights["head.pre_logits.fc.bias"] = torch.eye(width), torch.zeros(width)
+    return True
+
+
+def parse_resize(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Reads a new table size: "384" or "512x640" pixels, "window=12" or "window=16x20" tokens.
+
+    Returns:
+        (window (Ph, Pw), image size (H, W)).
+
+    Raises:
+        InputError: neither.
+    """
+    is_window = text.startswith("window=")
+    try:
+        sides = tuple(int(side) for side in text.removeprefix("window=").split("x"))
+        _, sides = parse_window_size(sides * 2 if len(sides) == 1 else sides)
+    except ValueError as error:
+        raise InputError(
+            f"--resize {text}: give an image size in pixels (384, or 512x640 for height x width) or a window in tokens "
+            "(window=12, window=16x20)."
+        ) from error
+    if is_window:
+        return sides, (PARTITION_RATIO * sides[0], PARTITION_RATIO * sides[1])
+    return (ceil_div(sides[0], PARTITION_RATIO), ceil_div(sides[1], PARTITION_RATIO)), sides
+
+
+@dataclass(frozen=True)
+class Export:
+    """Complete weights ready to be written.
+
+    Attributes:
+        weights, network: the weights and what they are of.
+        pretrained_cfg: timm's description: normalisation, input size, crop.
+        window_size: attention window in use: pair or "ratio".
+        labels: class names, or None.
+        card: what is written as ``card.json``.
+        assumed: tag whose preprocessing was taken because nothing tells the right one; else None.
+    """
+
+    weights: dict[str, Tensor]
+    network: Network
+    pretrained_cfg: PretrainedCfg
+    window_size: tuple[int, int] | str
+    labels: tuple[str, ...] | None
+    card: dict[str, Any]
+    assumed: str | None
+
+
+def prepare(source: Source, resize: str | None = None, tag: str | None = None) -> Export:
+    """Completes weights, resizes their tables if asked to, and gathers their description.
+
+    Args:
+        source: what was read.
+        resize: see ``parse_resize``; tables are resized by the bilinear rule of ``rel_pos``.
+        tag: published tag whose preprocessing these weights were trained with.
+
+    Raises:
+        InputError: the weights are of no known network, or ``tag`` of another.
+    """
+    weights = dict(source.weights)
+    neutral_head = complete_head(weights)
+    network = identify(weights)
+    table = list(network.table_window)
+    cfg, assumed = _pretrained_cfg(source, network, tag)
+    window = _window(source, network, cfg)
+    if resize is not None:
+        new_window, img_size = parse_resize(resize)
+        weights = _resized(weights, new_window)
+        network = replace(network, table_window=new_window)
+        window = window if window == "ratio" else new_window
+        cfg = replace(cfg, input_size=(network.in_chans, *img_size))
+    height, width = (ceil_div(side, PARTITION_RATIO) for side in cfg.input_size[1:])
+    card = dict(
+        architecture=f"{network.variant}.{network.tag}" if network.tag else network.variant,
+        source=dict(kind=source.kind, name=source.name),
+        weights="averaged" if source.averaged else "raw",
+        head="neutral" if neutral_head else "trained",
+        table_window=list(network.table_window),
+        resized_from=table if resize is not None else None,
+        **_run_card(source),
+        commit=commit(),
+        versions=versions(),
+    )
+    labels = source.run.classes if source.run and len(source.run.classes or ()) == network.num_classes > 0 else None
+    return Export(weights, network, replace(cfg, pool_size=(height, width)), window, labels, card, assumed)
+
+
+def _pretrained_cfg(source: Source, network: Network, tag: str | None) -> tuple[PretrainedCfg, str | None]:
+    """Description of the weights, and the tag that was assumed for want of better knowledge."""
+    cfgs = default_cfgs[network.variant].cfgs
+    known = tag or source.tag or network.tag
+    if known is not None and known not in cfgs:
+        raise InputError(f"--tag {known}: {network.variant} has {', '.join(sorted(cfgs))}.")
+    if known is not None:
+        _check_tag(cfgs[known], known, network)
+        cfg = cfgs[known]
+    else:
+        fitting = [name for name, cfg in cfgs.items() if _fits(cfg, network)]
+        assumed = fitting[0] if fitting else default_cfgs[network.variant].default.tag
+        cfg = replace(cfgs[assumed], tag=None, license=None, input_size=_input_size(network))
+    size = (network.in_chans, *cfg.input_size[1:])
+    cfg = replace(cfg, url=None, hf_hub_id=None, num_classes=network.num_classes, input_size=size)
+    own = {} if tag else _own_description(source, network)
+    is_told = known is not None or "mean" in own
+    return replace(cfg, **own), None if is_told else assumed
+
+
+def _own_description(source: Source, network: Network) -> dict[str, Any]:
+    """What the source itself tells of the preprocessing."""
+    if source.hub_config:
+        told = source.hub_config["pretrained_cfg"]
+        names = ("mean", "std", "input_size", "crop_pct", "crop_mode", "interpolation", "license", "tag")
+        return {name: tuple(v) if isinstance(v := told[name], list) else v for name in names if name in told}
+    run = source.run
+    if run is None:
+        return {}
+    told = dict(run.evaluation) if network.num_classes > 0 else {}
+    if network.num_classes > 0 and run.input_size:
+        told["input_size"] = (network.in_chans, run.input_size, run.input_size)
+    return told | {name: value for name, value in (("mean", run.mean), ("std", run.std)) if value}
+
+
+def _check_tag(cfg: PretrainedCfg, tag: str, network: Network) -> None:
+    if network.num_classes not in (0, cfg.num_classes):
+        raise InputError(f"--tag {tag} has {cfg.num_classes} classes; these weights have {network.num_classes}.")
+
+
+def _fits(cfg: PretrainedCfg, network: Network) -> bool:
+    return cfg.num_classes == network.num_classes and cfg.input_size[1:] == _input_size(network)[1:]
+
+
+def _input_size(network: Network) -> tuple[int, int, int]:
+    return network.in_chans, *(PARTITION_RATIO * side for side in network.table_window)
+
+
+def _window(source: Source, network: Network, cfg: PretrainedCfg) -> tuple[int, int] | str:
+    """The window in use: the run's, the hub form's, else the tables' own; for a tag that of its image size."""
+    told = source.run.window_size if source.run else (source.hub_config.get("model_args") or {}).get("window_size")
+    if told is not None:
+        try:
+            is_ratio, window = parse_window_size(told)
+        except ValueError as error:
+            raise InputError(f"{source.name}: {error}") from error
+        return "ratio" if is_ratio else window
+    if source.run:
+        return network.table_window
+    height, width = cfg.input_size[1:]
+    return ceil_div(height, PARTITION_RATIO), ceil_div(width, PARTITION_RATIO)
+
+
+def _resized(weights: Mapping[str, Tensor], window: tuple[int, int]) -> dict[str, Tensor]:
+    size = (2 * window[0] - 1, 2 * window[1] - 1)
+    return {n: resize_bias_table(v, size) if n.endswith(TABLE_SUFFIX) else v for n, v in weights.items()}
+
+
+def _run_card(source: Source) -> dict[str, Any]:
+    run = source.run
+    if run is None:
+        return {}
+    return dict(
+        recipe=dict(config=run.config, sha256=run.config_sha256),
+        **{key: value for key, value in asdict(run).items() if key in ("data", "epoch", "iter", "metric", "classes")},
+    )
+
+
+def write(export: Export, target: Path, force: bool = False) -> None:
+    """Writes ``NAME.safetensors`` alone, or a folder of ``model.safetensors``, ``config.json`` and ``card.json``.
+
+    Raises:
+        InputError: the target exists and ``force`` is not given, or is a folder of other things; it cannot be written.
+    """
+    check_target(target, force)
+    weights = {name: value.contiguous() for name, value in export.weights.items()}
+    try:
+        if target.suffix == ".safetensors":
+            with file_written_aside(target) as partial:
+                save_file(weights, partial, metadata={"format": "pt"})
+            return
+        with written_aside(target) as partial:
+            model = export.network.build(asdict(export.pretrained_cfg), window_size=export.window_size)
+            model.load_state_dict(weights, strict=True, assign=True)
+            labels = {"label_names": list(export.labels)} if export.labels else {}
+            save_for_hf(model, partial, model_config=labels, safe_serialization=True)
+            (partial / CARD_FILE).write_text(json.dumps(export.card, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{target} cannot be written ({error}). Nothing there was changed.") from error
+
+
+def check_target(target: Path, force: bool) -> None:
+    """Refuses a target that must not be replaced."""
+    if not os.path.lexists(target):
+        return
+    is_file = target.suffix == ".safetensors"
+    if target.is_dir() == is_file:
+        raise InputError(f"{target} is a {'folder' if is_file else 'file'}. Name another target.")
+    if is_file or any(target.iterdir()):
+        if not force:
+            raise InputError(f"{target} exists and was left as it is. Give --force to replace it, or another target.")
+        others = [] if is_file else sorted({p.name for p in target.iterdir()} - {WEIGHTS_FILE, HUB_CONFIG, CARD_FILE})
+        if others:
+            raise InputError(f"{target} holds other things ({', '.join(others[:3])}). Name another folder.")

@@ -1,0 +1,1 @@
+"""Backbones of OpenMMLab: MaxViT, and any network of timm's."""

@@ -1,0 +1,90 @@
+"""The MaxViT backbone of OpenMMLab: a thin wrapper over the network that timm knows."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import timm
+from mmengine.registry import MODELS
+from torch import Tensor
+
+from ...maxvit import parse_window_size
+from ...variants import CONFIGS, find_published
+from .dense import DenseBackbone, check_arguments
+from .weights import load_backbone, read_weights
+
+_PREFIX = "maxvit_"
+ARCHS = tuple(name.removeprefix(_PREFIX) for name in CONFIGS)
+
+
+@MODELS.register_module()
+class MaxViT(DenseBackbone):
+    """Maps at strides 4, 8, 16 and 32 of images of any size.
+
+    Args:
+        arch: size: t, s, b, l, xl of the paper, or mini (ours, for demos and tests). "t.tv_in1k" is torchvision's
+            network, whose weights need its padding and activation; naming that tag in ``init_cfg`` is enough.
+        out_indices: which stages to return, 0-3 for strides 4, 8, 16, 32. Stages behind the last one are not built.
+        window_size: attention window in tokens: positive int, (height, width), or "ratio" for 1/32 of the image.
+        drop_path_rate: stochastic depth of the last block, growing linearly from 0.
+        frozen_stages: -1 for none, 0 for the stem, 1-4 for the stem and that many stages: no gradients, and in
+            evaluation mode.
+        norm_eval: keep all BatchNorm layers in evaluation mode while training.
+        with_cp: recompute each block in the backward pass, which saves memory and costs about a third more time.
+        in_channels: image channels.
+        img_size: image size in pixels that the bias tables are made for, as in timm; by default that of the weights
+            if ``init_cfg`` names published ones, else 224. It limits nothing.
+        init_cfg: None, or dict(type="Pretrained", checkpoint=...) with a local file, a URL or a tag of published
+            weights ("in1k", "maxvit_t.in1k_384"). ``missing_ok=True`` in it goes on with random weights, and a
+            warning, if the hub cannot be reached.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        arch: str = "t",
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        window_size: int | tuple[int, int] | str = 7,
+        drop_path_rate: float = 0.0,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        in_channels: int = 3,
+        img_size: int | tuple[int, int] | None = None,
+        init_cfg: dict[str, Any] | None = None,
+    ):
+        super().__init__(init_cfg)
+        if arch.partition(".")[0] not in ARCHS:
+            raise ValueError(f"arch={arch!r}: MaxViT comes in the sizes {', '.join(ARCHS)}")
+        check_arguments(out_indices, frozen_stages, init_cfg, "in1k")
+        parse_window_size(window_size)
+        size, _, tag = arch.partition(".")
+        self.variant = _PREFIX + size
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+
+        published = find_published(self.variant, init_cfg["checkpoint"]) if init_cfg else None
+        if img_size is None:
+            img_size = published.input_size[-1] if published else 224
+        tag = tag or (published.tag if published else "")
+        self.net = timm.create_model(
+            f"{self.variant}.{tag}" if tag else self.variant,
+            img_size=img_size,
+            window_size=window_size,
+            in_chans=in_channels,
+            num_classes=0,
+            drop_path_rate=drop_path_rate,
+        )
+        self.taps = tuple(i + 1 for i in self.out_indices)  # the network counts the stem as 0
+        self.net.prune_intermediate_layers(self.taps)
+        self.net.set_grad_checkpointing(with_cp)
+        self.freeze()
+
+    def read_weights(self, logger: logging.Logger) -> dict[str, Tensor] | None:
+        return read_weights(self.variant, self.init_cfg, logger)
+
+    def load_weights(self, weights: Mapping[str, Tensor], logger: logging.Logger) -> None:
+        load_backbone(self.net, weights, self.init_cfg["checkpoint"], logger)

@@ -1,0 +1,154 @@
+"""Folders of class folders, tar files of them, WebDataset shards: which layout it is, and its class names.
+
+    root/train/<class>/*.jpg    root/train.tar (train/<class>/...)    root/train/<class>.tar    root/train/*.tar
+    root/val/<class>/*.jpg      root/val.tar                          root/val/<class>.tar      (jpg + cls: shards)
+
+"train" and "val" go by timm's other names too: training, validation, valid, eval, test.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from timm.data.readers.reader import Reader
+from timm.data.readers.reader_image_folder import ReaderImageFolder
+from timm.data.readers.reader_image_in_tar import ReaderImageInTar
+from timm.utils.misc import natural_key
+
+from ...errors import InputError
+from ..data.image_check import SUFFIXES
+from .shards import ShardReader, find_shards
+
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "eval", "test")}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the images of one split lie.
+
+    Attributes:
+        path: the folder, or the tar file.
+        kind: "folders", "tar" (one file, or one for each class) or "shards" (WebDataset).
+        shards: the tar files of the last kind.
+    """
+
+    path: str
+    kind: str
+    shards: tuple[str, ...] = ()
+
+
+def find_split(root: str, split: str) -> Split:
+    """Find a split below a data root.
+
+    Args:
+        root: folder of the data set.
+        split: "train" or "val".
+
+    Raises:
+        InputError: nothing there is laid out in a way that is known.
+    """
+    names = SPLIT_NAMES[split]
+    for name in names:
+        folder, tar = os.path.join(root, name), os.path.join(root, f"{name}.tar")
+        if os.path.isdir(folder):
+            return _folder_split(folder)
+        if os.path.isfile(tar):
+            return Split(tar, "tar")
+    shards = find_shards(root, names)
+    if shards:
+        return Split(root, "shards", tuple(shards))
+    raise InputError(
+        f"{root} has no {split} images. Lay them out as {root}/{names[0]}/<class>/*.jpg, as {root}/{names[0]}.tar of "
+        f"such folders, or as WebDataset shards {root}/{names[0]}/*.tar; --data-root names the folder."
+    )
+
+
+def open_reader(split: Split, classes: Iterable[str] | None = None) -> Reader:
+    """timm's reader of a split.
+
+    Args:
+        split: of ``find_split``.
+        classes: names in the order of their labels; by default those of the split, sorted as timm sorts them.
+
+    Raises:
+        InputError: there are no images.
+    """
+    class_map = {name: label for label, name in enumerate(classes)} if classes else ""
+    if split.kind == "shards":
+        return ShardReader(split.shards, class_map or None)
+    try:
+        if split.kind == "tar":
+            return ReaderImageInTar(split.path, class_map=class_map)
+        return ReaderImageFolder(split.path, class_map=class_map, input_key=";".join(SUFFIXES))
+    except (RuntimeError, AssertionError, ValueError) as error:  # timm's words for an empty folder or archive
+        raise InputError(f"No images of known classes in {split.path}: {error}") from error
+
+
+def read_classes(split: Split) -> tuple[str, ...]:
+    """Class names of a split in the order of their labels, after a look at its class folders.
+
+    Raises:
+        InputError: fewer than two classes, an empty class folder, or images beside the class folders.
+    """
+    if split.kind == "folders":
+        classes = _folder_classes(split.path)
+    else:
+        reader = open_reader(split)
+        found = reader.class_to_idx if hasattr(reader, "class_to_idx") else reader.class_name_to_idx
+        classes = tuple(sorted(found, key=found.get))
+    if len(classes) < 2:
+        raise InputError(
+            f"{split.path} has {len(classes)} class{'' if len(classes) == 1 else 'es'} "
+            f"({', '.join(classes) or 'none'}), "
+            "and telling classes apart takes two at least. Give the folder that holds one folder a class."
+        )
+    return classes
+
+
+def compare_classes(train: tuple[str, ...], val: tuple[str, ...], train_path: str, val_path: str) -> None:
+    """Refuse splits of different classes: labels are numbered by them.
+
+    Raises:
+        InputError: names that one of them lacks.
+    """
+    lacking = {val_path: sorted(set(train) - set(val)), train_path: sorted(set(val) - set(train))}
+    told = [f"{path} lacks {len(names)} ({_listed(names)})" for path, names in lacking.items() if names]
+    if told:
+        raise InputError(f"The classes of {train_path} and {val_path} differ: {'; '.join(told)}. Give both the same.")
+
+
+def _folder_split(folder: str) -> Split:
+    shards = find_shards(folder, ("",))
+    if shards:
+        return Split(folder, "shards", tuple(shards))
+    with os.scandir(folder) as entries:
+        holds_tar = any(entry.name.endswith(".tar") for entry in entries)
+    return Split(folder, "tar" if holds_tar else "folders")
+
+
+def _folder_classes(folder: str) -> tuple[str, ...]:
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not entry.name.startswith(".")]
+    names = sorted((entry.name for entry in found if entry.is_dir()), key=natural_key)
+    stray = [entry.name for entry in found if entry.is_file() and entry.name.lower().endswith(SUFFIXES)]
+    if stray:
+        raise InputError(
+            f"{folder} has images beside its class folders ({_listed(stray)}). Move each into its class's."
+        )
+    empty = [name for name in names if not _holds_image(os.path.join(folder, name))]
+    if empty:
+        raise InputError(
+            f"{len(empty)} of {len(names)} class folders in {folder} hold no image ({_listed(empty)}). Fill or remove "
+            f"them; images end in {', '.join(SUFFIXES)}."
+        )
+    return tuple(names)
+
+
+def _holds_image(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

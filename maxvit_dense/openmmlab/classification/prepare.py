@@ -1,0 +1,176 @@
+"""Fits a classifier's config to its data, its weights and the processes at hand, before a Runner sees it."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from timm.data import resolve_data_config
+
+from ...errors import InputError
+from ...variants import default_cfgs
+from ..data.datasets import phase_datasets
+from ..launch import world_size
+from .data import check_unreadable
+from .folders import compare_classes, find_split, open_reader, read_classes
+
+_PHASES = ("train", "val", "test")
+_SHOWN = 5
+
+_logger = logging.getLogger(__name__)
+
+
+def prepare_classification(
+    cfg: Config,
+    phases: Iterable[str],
+    overrides: Mapping[str, Any] | None = None,
+    checkpoint: Mapping[str, Any] | None = None,
+) -> None:
+    """Settle what a classifier's config leaves to the data and the machine. Does nothing to other configs.
+
+    - The classes are those of the class folders, and the network gets as many outputs.
+    - Size, crop and normalisation are a tag's where ``model.network.model_name`` has one ("maxvit_t.in1k_384").
+    - ``total_batch_size`` images an optimizer step, by as many accumulated batches as the processes need.
+    - ``auto_scale_lr`` counts accumulated batches too.
+
+    What the command line gives stands.
+
+    Args:
+        cfg: whose data sets lie where they will be read from.
+        phases: of "train", "val", "test".
+        overrides: config entries of the command line, by dotted name.
+        checkpoint: what will be evaluated; its classes, if it tells them, are those of the labels.
+
+    Raises:
+        InputError: data, weights or batch sizes that do not go together.
+    """
+    if cfg.model.get("type") != "ImageClassifier":
+        return
+    overrides, phases = dict(overrides or {}), tuple(phases)
+    _adopt_class_folders(cfg, phases, overrides, checkpoint)
+    _adopt_tag(cfg, overrides)
+    _fit_targets(cfg)
+    if "train" in phases:
+        _accumulate(cfg)
+        _check_epoch(cfg)
+    if cfg.get("sync_bn") and get_device() == "cpu":
+        _logger.info("sync_bn: PyTorch synchronises BatchNorm between GPUs only; each process keeps its own here.")
+        cfg.sync_bn = None
+    if cfg.get("sync_bn") and cfg.model.network.model_name.partition(".")[0] not in default_cfgs:
+        # The conversion would drop the activation that timm fuses into its own networks' BatchNorm.
+        _logger.warning("sync_bn works with this package's networks only: each process keeps its own statistics.")
+        cfg.sync_bn = None
+
+
+def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, checkpoint: Any) -> None:
+    found = {}
+    for phase, dataset in phase_datasets(cfg, phases):
+        check_unreadable(dataset.get("unreadable", "refuse"))
+        if not os.path.isdir(dataset.data_root):
+            raise InputError(f"There is no data root {dataset.data_root}. Give the folder with --data-root DIR.")
+        split = find_split(dataset.data_root, dataset.split)
+        found.setdefault(phase, (split.path, read_classes(split)))
+    if "train" in found and "val" in found:
+        compare_classes(found["train"][1], found["val"][1], found["train"][0], found["val"][0])
+    path, names = next(iter(found.values()))
+    trained = tuple(((checkpoint or {}).get("meta") or {}).get("dataset_meta", {}).get("classes", ()))
+    if trained:
+        unknown = [name for name in names if name not in trained]
+        if unknown:
+            raise InputError(
+                f"{path} has {len(unknown)} classes that the checkpoint was not trained on "
+                f"({', '.join(unknown[:_SHOWN])}). Give the data of its classes, or train on these first."
+            )
+        names = trained
+    for _, dataset in phase_datasets(cfg, _PHASES):
+        dataset["metainfo"] = dict(classes=names)
+    if "model.network.num_classes" not in overrides:
+        cfg.model.network.num_classes = len(names)
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+    _logger.info("%d classes in %s: %s", len(names), path, shown)
+    if cfg.model.network.num_classes != len(names):
+        raise InputError(
+            f"model.network.num_classes is {cfg.model.network.num_classes}, but {path} has {len(names)} classes. "
+            "Leave it out."
+        )
+
+
+def _adopt_tag(cfg: Config, overrides: dict) -> None:
+    """Evaluate at the size, crop and normalisation of a tag, unless the command line gives others."""
+    variant, _, tag = cfg.model.network.model_name.partition(".")
+    if not tag or variant not in default_cfgs:
+        return
+    if tag not in default_cfgs[variant].cfgs:
+        raise InputError(f"There are no weights {variant}.{tag}; there are {', '.join(default_cfgs[variant].cfgs)}.")
+    wanted = resolve_data_config(pretrained_cfg=default_cfgs[variant].cfgs[tag].to_dict())
+    normal = {key: wanted.pop(key) for key in ("mean", "std")}
+    for phase, dataset in phase_datasets(cfg, ("val", "test")):
+        given = f"{phase}_dataloader.dataset.transform."
+        kept = {key.removeprefix(given) for key in overrides if key.startswith(given)}
+        dataset.transform.update({key: value for key, value in wanted.items() if key not in kept})
+        _logger.info("%s images as %s.%s asks: %s", phase, variant, tag, dict(dataset.transform))
+    for key, value in normal.items():
+        if f"model.data_preprocessor.{key}" not in overrides:
+            cfg.model.data_preprocessor[key] = value
+
+
+def _fit_targets(cfg: Config) -> None:
+    """One number of classes, one smoothing, one mean: each is asked for in two places."""
+    cfg.model.data_preprocessor.num_classes = cfg.model.network.num_classes
+    cfg.model.data_preprocessor.label_smoothing = cfg.model.get("label_smoothing", 0.1)
+    for _, dataset in phase_datasets(cfg, _PHASES):
+        dataset.transform.update(mean=cfg.model.data_preprocessor.mean, std=cfg.model.data_preprocessor.std)
+
+
+def _accumulate(cfg: Config) -> None:
+    """Reach ``total_batch_size`` images a step, and count them in the learning rate's scaling."""
+    at_once = cfg.train_dataloader.batch_size * world_size(cfg.launcher)
+    total = cfg.get("total_batch_size")
+    if total:
+        if total % at_once:
+            raise InputError(
+                f"total_batch_size={total} is not a whole number of batches: {world_size(cfg.launcher)} processes take "
+                f"{at_once} images at once. Give --cfg-options train_dataloader.batch_size=N with N times the "
+                f"processes dividing {total}, or another total_batch_size together with --auto-scale-lr."
+            )
+        cfg.optim_wrapper.accumulative_counts = total // at_once
+    count = cfg.optim_wrapper.get("accumulative_counts", 1)
+    if cfg.model.data_preprocessor.get("mixup") and cfg.train_dataloader.batch_size % 2:
+        raise InputError(
+            f"train_dataloader.batch_size={cfg.train_dataloader.batch_size} is odd, and images are mixed in pairs. "
+            "Give an even number, or --cfg-options model.data_preprocessor.mixup=None."
+        )
+    cfg.train_dataloader.sampler.step = cfg.train_dataloader.batch_size * count
+    if cfg.get("auto_scale_lr"):
+        cfg.auto_scale_lr.base_batch_size = cfg.auto_scale_lr.base_batch_size / count  # mmengine counts one batch
+    _logger.info("%d images an optimizer step: %d at once, %d times", at_once * count, at_once, count)
+
+
+def _check_epoch(cfg: Config) -> None:
+    dataset = cfg.train_dataloader.dataset
+    images = len(open_reader(find_split(dataset.data_root, dataset.split), dataset.metainfo.classes))
+    step = cfg.train_dataloader.sampler.step * world_size(cfg.launcher)
+    if images < step:
+        raise InputError(
+            f"{dataset.data_root} has {images} training images, fewer than the {step} of one optimizer step. Give "
+            f"--cfg-options total_batch_size=N, {max(images // 8, 1)} or less say, and --auto-scale-lr with it."
+        )
+    if images % step:
+        _logger.info("%d images a step: each epoch leaves out %d of %d, others each time", step, images % step, images)
+
+
+def check_start(model: Any) -> None:
+    """Load what a classifier's ``init_cfg`` names, once more than the Runner will: it must be of this network.
+
+    Raises:
+        InputError: it is not.
+    """
+    source = model.init_cfg and model.init_cfg.get("checkpoint")
+    if not source or not os.path.isfile(source):
+        return
+    try:
+        model.init_weights()
+    except (ValueError, OSError) as error:
+        raise InputError(f"The model's init_cfg names {source}: {error}") from error

@@ -1,0 +1,74 @@
+"""Weights for a whole network, head included: where they come from and how they are fitted."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...variants import CONFIGS
+from ...weights.fit import check_same_size, resize_bias_tables
+from ...weights.safe_load import backbone_state_dict, read_checkpoint
+from ..backbones.weights import read_weights
+
+_PREFIXES = ("net.", "model.")
+
+
+def read_network_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logger) -> dict[str, Tensor] | None:
+    """Weights that an ``init_cfg`` names; None if the hub was not reached and ``missing_ok`` allows that.
+
+    Raises:
+        OSError: the hub cannot be reached.
+        ValueError: the file is missing or no checkpoint.
+    """
+    if variant in CONFIGS:
+        return read_weights(variant, init_cfg, logger)
+    return backbone_state_dict(read_checkpoint(init_cfg["checkpoint"]))
+
+
+def network_layout(weights: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The weights under timm's names, bias tables at the size of ``net``."""
+    plain = {}
+    for name, value in weights.items():
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
+        plain[name] = value
+    return resize_bias_tables(plain, net)
+
+
+def load_network(
+    net: nn.Module, weights: Mapping[str, Tensor], init_cfg: Mapping[str, Any], logger: logging.Logger
+) -> None:
+    """Load weights into a timm network strictly, but for its classifier, and log what was done with that.
+
+    Args:
+        net: the network.
+        weights: tensors by name, in timm's layout or a training run's.
+        init_cfg: with ``checkpoint``, for messages, and ``head`` (by default True).
+        logger: gets one line.
+
+    Raises:
+        ValueError: the weights are of another network.
+    """
+    own = net.state_dict()
+    fitted = network_layout(weights, net)
+    check_same_size(fitted, net)
+    classifier = f"{net.pretrained_cfg['classifier']}." if net.pretrained_cfg else "head.fc."
+    head = {name: value for name, value in own.items() if name.startswith(classifier)}
+    theirs = {name: fitted[name] for name in head if name in fitted}
+    note = "classifier included"
+    if not init_cfg.get("head", True) or any(
+        theirs.get(n) is None or theirs[n].shape != v.shape for n, v in head.items()
+    ):
+        classes = next((len(value) for value in theirs.values()), 0)
+        note = f"its classifier of {classes} classes left out, the new one of {net.num_classes} starts anew"
+        fitted |= head
+    source = init_cfg["checkpoint"]
+    missing, unexpected = set(own) - set(fitted), set(fitted) - set(own)
+    if missing or unexpected:
+        raise ValueError(
+            f"{source} lacks {len(missing)} tensors of this network ({', '.join(sorted(missing)[:3])}) and has "
+            f"{len(unexpected)} that it does not know ({', '.join(sorted(unexpected)[:3])})"
+        )
+    net.load_state_dict(fitted, strict=True)
+    logger.info(f"Loaded {len(fitted)} tensors from {source}: {note}")

@@ -1,0 +1,184 @@
+"""Reads a whole data set of any known layout before anyone trains: what is in it, and what would go wrong."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ...errors import InputError
+from .coco_check import Fault, category_names, inspect_coco, read_annotations
+from .image_check import SUFFIXES, size_fault
+from .mask_check import check_mask_folder
+from .mask_data import find_mask_folder
+from .split_report import Progress, Report, Sample, SplitReport
+from .voc_yolo import is_voc, is_yolo, read_class_file, read_voc, read_yolo
+
+_FOLDER_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
+_EXAMPLES = 5
+# Faults of annotation files that training leaves out by itself.
+_NOTED = ("empty box",)
+
+
+def check_dataset(
+    root: str | os.PathLike,
+    class_file: str | os.PathLike | None = None,
+    decode: bool = True,
+    progress: Progress = lambda split, done, total: None,
+) -> Report:
+    """Recognise the layout of the data set in ``root`` and read all of it.
+
+    Args:
+        root: folder in the layout of COCO, ADE20K (images and masks), ImageFolder, Pascal VOC or YOLO.
+        class_file: names in the order of labels, for layouts whose files may not have them: one a line, or a JSON
+            list; for masks also a JSON object of value and name.
+        decode: read the pixels of all images; else only their headers, which misses truncated files.
+        progress: called with the split, and images done and in all.
+
+    Raises:
+        InputError: the layout is not known, or so broken that nothing can be counted.
+    """
+    root = Path(root)
+    layout = find_layout(root)
+    if layout == "masks":
+        return check_mask_folder(root, class_file, decode, progress)
+    read = {"COCO": _coco, "VOC": _source, "YOLO": _source, "ImageFolder": _folders}[layout]
+    return read(root, read_class_file(class_file) if class_file else (), decode, progress)
+
+
+def find_layout(root: Path) -> str:
+    """The layout of a folder: "COCO", "VOC", "YOLO", "masks" or "ImageFolder".
+
+    Raises:
+        InputError: it is none of them.
+    """
+    if not root.is_dir():
+        raise InputError(f"There is no folder {root}. Give that of a data set.")
+    if _coco_files(root):
+        return "COCO"
+    if is_voc(root):
+        return "VOC"
+    if is_yolo(root):
+        return "YOLO"
+    if find_mask_folder(root):
+        return "masks"
+    if any(_class_folders(root / name) for names in _FOLDER_SPLITS.values() for name in names):
+        return "ImageFolder"
+    raise InputError(
+        f"{root} has none of the known layouts: annotations/instances_*.json (COCO), images/ and annotations/ or "
+        "masks/ (segmentation), train/<class>/ (ImageFolder), Annotations/ and JPEGImages/ (VOC), images/ and labels/ "
+        "(YOLO). Give the folder that holds these."
+    )
+
+
+# COCO, and what is read as if it were.
+
+
+def _coco_files(root: Path) -> dict[str, Path]:
+    files = sorted((root / "annotations").glob("instances_*.json")) if (root / "annotations").is_dir() else []
+    return {path.stem.removeprefix("instances_"): path for path in files}
+
+
+def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
+    splits, names = [], None
+    for name, path in _coco_files(root).items():
+        split = SplitReport(name, "boxes")
+        splits.append(split)
+        try:
+            content, found = read_annotations(str(path)), list(classes or category_names(str(path)))
+        except InputError as error:
+            split.add(Fault("annotation file", 1, "annotation file cannot be used", (str(error),), ""), True)
+            continue
+        names = names or found
+        if found != names:
+            text = "categories differ from those of the split before"
+            differing = tuple(sorted({*found} ^ {*names}))[:_EXAMPLES] or ("another order",)
+            split.add(Fault("categories", len(differing), text, differing, "Give all splits the same list."), True)
+        _inspect(split, content, found, root / name, decode, progress)
+    return Report("COCO", names or [], splits)
+
+
+def _source(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
+    source = (read_voc if is_voc(root) else read_yolo)(root, classes)
+    splits = []
+    for name, items in source.splits.items():
+        split = SplitReport(name, "boxes")
+        splits.append(split)
+        if not items:
+            split.add_places({"empty split": [name]})
+            continue
+        folders = {item.path.name: item.path.parent for item in items}
+        content = source.coco(name)
+        _inspect(split, content, source.classes, folders[items[0].path.name], decode, progress)
+    for fault in source.faults():
+        splits[0].add(fault, True)  # of files that belong to no split, perhaps
+    return Report(source.kind, source.classes, splits)
+
+
+def _inspect(
+    split: SplitReport, content: dict, classes: list[str], image_dir: Path, decode: bool, progress: Progress
+) -> None:
+    """Count and check what is in COCO's format."""
+    faults = inspect_coco(content, str(image_dir), classes)
+    for fault in faults:
+        split.add(fault, fault.kind not in _NOTED)
+    if any(fault.kind.startswith("broken ") for fault in faults):
+        return
+    label = {category["id"]: index for index, category in enumerate(content["categories"])}
+    samples = {image["id"]: Sample(image_dir / image["file_name"]) for image in content["images"]}
+    for entry in content["annotations"]:
+        if entry["image_id"] not in samples or entry["category_id"] not in label:
+            continue
+        sample, index = samples[entry["image_id"]], label[entry["category_id"]]
+        sample.boxes.append((index, entry["bbox"]))
+        shapes = entry.get("segmentation")
+        sample.polygons += [(index, numbers) for numbers in shapes] if isinstance(shapes, list) else []
+        split.histogram[index] += 1
+    split.samples = list(samples.values())
+    facts = split.read_images(decode, progress)
+    names = Counter(image["file_name"] for image in content["images"])
+    split.add_places({"duplicate name": [name for name, count in names.items() if count > 1]})
+    present = ((image, image_dir / image["file_name"]) for image in content["images"])
+    fault = size_fault(
+        (image["file_name"], (image["width"], image["height"]), facts[path]) for image, path in present if path in facts
+    )
+    if fault:
+        split.add(fault, True)
+
+
+# Class folders.
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in ("images", "labels"))
+
+
+def _folders(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
+    splits, names = [], list(classes)
+    for name, aliases in _FOLDER_SPLITS.items():
+        folders = next((found for alias in aliases if (found := _class_folders(root / alias))), [])
+        if not folders:
+            continue
+        split = SplitReport(name, "images")
+        own = [folder.name for folder in folders]
+        names = names or own
+        split.add_places({"class folders": sorted({*own} ^ {*names})})
+        _read_folders(split, folders, names)
+        split.read_images(decode, progress)
+        splits.append(split)
+    return Report("ImageFolder", names, splits)
+
+
+def _read_folders(split: SplitReport, folders: Iterable[Path], names: list[str]) -> None:
+    stray, empty = [], []
+    for folder in folders:
+        label = names.index(folder.name) if folder.name in names else None
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        images = [path for path in files if path.suffix.lower() in SUFFIXES]
+        stray += [str(path.relative_to(folder.parent)) for path in files if path not in images]
+        empty += [] if images else [folder.name]
+        split.samples += [Sample(path, label=label) for path in images]
+        if label is not None:
+            split.histogram[label] += len(images)
+    split.add_places({"empty class": empty, "stray file": stray})

@@ -1,0 +1,237 @@
+"""The data sets of a config: where their files lie, whether they can be used, which boxes are left out."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import DATASETS, TRANSFORMS
+
+from ...errors import InputError
+from .coco_check import absent_files, inspect_coco, reaches_outside, read_annotations, refuse_faults
+from .data_faults import found_faults, refuse_fatal
+from .mask_data import IGNORED_LABEL
+from .pixel_check import add_check, check_images, check_masks, reads_as_usual
+
+PHASES = ("train", "val", "test")
+_COCO_LOADER = "mmdet.datasets.coco"
+
+_logger = logging.getLogger(__name__)
+
+
+@TRANSFORMS.register_module()
+class DropOutsideBoxes(BaseTransform):
+    """Leave out annotated instances whose box reaches outside the image (``--bad-boxes skip``).
+
+    Stands first in a pipeline: it needs only what the data set read from the annotation file.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Filter ``results["instances"]`` by their ``bbox`` (x1, y1, x2, y2 in pixels)."""
+        instances = results.get("instances", [])
+        boxes = np.array([item["bbox"] for item in instances], dtype=np.float64).reshape(-1, 4)
+        outside = reaches_outside(boxes, results["width"], results["height"])
+        kept = [item for item, out in zip(instances, outside, strict=True) if not out]
+        return {**results, "instances": kept}
+
+
+def leaf_datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The data sets that read files, inside any nesting of wrappers (RepeatDataset, ConcatDataset, ...)."""
+    inner = [dataset["dataset"]] if "dataset" in dataset else dataset.get("datasets", [])
+    if not inner:
+        yield dataset
+    for item in inner:
+        yield from leaf_datasets(item)
+
+
+def phase_datasets(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, ConfigDict]]:
+    """Each phase of ``phases`` with each data set that it reads files from."""
+    for phase in phases:
+        loader = cfg.get(f"{phase}_dataloader")
+        if loader:
+            for dataset in leaf_datasets(loader["dataset"]):
+                yield phase, dataset
+
+
+def class_names(cfg: Config, phases: Iterable[str]) -> list[tuple[str, ...]]:
+    """The classes of each data set of ``phases``: the config's, else those of the data set's type."""
+    found = []
+    for _, dataset in phase_datasets(cfg, phases):
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
+        found.append(tuple(dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ())))
+    return found
+
+
+def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, ConfigDict, str]]:
+    """Each phase and data set of ``phases`` that reads a COCO annotation file of this machine, with its path."""
+    for phase, dataset in phase_datasets(cfg, phases):
+        path = _joined(dataset, dataset.get("ann_file", ""))
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
+        if dataset_class.load_data_list.__module__ == _COCO_LOADER and not _is_remote(path):
+            yield phase, dataset, path
+
+
+def replace_data_root(cfg: Config, data_root: str) -> None:
+    """Point every data set and evaluator of ``cfg`` to another folder of the same layout.
+
+    Raises:
+        InputError: the data sets of the config lie under several roots, so that one cannot stand for all.
+    """
+    roots = {dataset.get("data_root") or "" for _, dataset in phase_datasets(cfg, PHASES)}
+    if len(roots) > 1:
+        raise InputError(
+            f"--data-root stands for one folder, but the config's data sets lie under {len(roots)}: "
+            f"{', '.join(sorted(roots))}. Set each with --cfg-options, for example "
+            "train_dataloader.dataset.data_root=... ."
+        )
+    old = roots.pop() if roots else ""
+    for _, dataset in phase_datasets(cfg, PHASES):
+        dataset["data_root"] = data_root
+    for evaluator in _evaluators(cfg, PHASES):
+        for key, value in evaluator.items():
+            if isinstance(value, str) and _lies_under(value, old):
+                evaluator[key] = os.path.join(data_root, os.path.relpath(value, old))
+
+
+def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse") -> None:
+    """Check the files that the data sets and evaluators of ``phases`` will read, before anything is written.
+
+    With ``bad_boxes="skip"`` the training pipelines of ``cfg`` get a step that leaves such boxes out.
+    Evaluation keeps the ground truth as its file has it, so that figures stay comparable. All pipelines get one
+    that refuses an image or a mask that does not fit, since only a part of a large data set is looked into here.
+
+    Raises:
+        InputError: a root, an annotation file, an image or a folder that is not there; annotations or masks that
+            training would trip over (see ``coco_check``, ``mask_check``); images that cannot be used
+            (``image_check``).
+    """
+    phases = tuple(phases)
+    for phase, dataset in phase_datasets(cfg, phases):
+        root = dataset.get("data_root") or ""
+        if _is_remote(root) or _is_remote(dataset.get("ann_file", "")):
+            continue
+        if root and not os.path.isdir(root):
+            raise InputError(
+                f"There is no data root {root} (it should hold what the {phase} set of the config names). "
+                "Give the folder with --data-root DIR."
+            )
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
+        if dataset_class.load_data_list.__module__ == _COCO_LOADER:
+            _check_coco(dataset, dataset_class, phase, bad_boxes)
+        elif is_segmentation(dataset_class):
+            _check_segmentation(dataset, dataset_class, phase)
+    for evaluator in _evaluators(cfg, phases):
+        file = evaluator.get("ann_file") or ""
+        if file and not _is_remote(file) and not os.path.isfile(file):
+            raise InputError(
+                f"There is no annotation file {file} for {evaluator['type']}. Check --data-root, or set "
+                "val_evaluator.ann_file and test_evaluator.ann_file with --cfg-options."
+            )
+
+
+def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str) -> None:
+    training = phase == "train"
+    path = _joined(dataset, dataset.get("ann_file", ""))
+    content, prefix = read_annotations(path), dataset.get("data_prefix", {}).get("img", "")
+    faults = inspect_coco(
+        content,
+        image_dir=_joined(dataset, prefix),
+        classes=dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ()),
+        masks=any(step.get("with_mask", False) for step in dataset.get("pipeline", [])),
+        evaluated=not training,
+    )
+    noted = refuse_faults(faults, path, bad_boxes)
+    left_out = sum(fault.count for fault in noted)
+    boxes = len(content["annotations"])
+    if training and left_out == boxes:
+        raise InputError(f"{path} leaves nothing to train on: of its {boxes} boxes {left_out} are left out.")
+    _logger.info("%s: %d images, %d boxes", path, len(content["images"]), boxes)
+    for fault in noted:
+        _logger.warning("%s: %s", path, fault)
+    if reads_as_usual(dataset.get("pipeline", [])):
+        images = ((_joined(dataset, os.path.join(prefix, image["file_name"])), image) for image in content["images"])
+        check_images({file: (image["width"], image["height"]) for file, image in images}, path)
+        dataset["pipeline"] = add_check(dataset["pipeline"])
+    if training and any(fault.kind == "box outside" for fault in noted):
+        dataset["pipeline"] = [dict(type="DropOutsideBoxes"), *dataset["pipeline"]]
+
+
+def _check_segmentation(dataset: ConfigDict, dataset_class: type, phase: str) -> None:
+    reader = _reader(dataset, dataset_class, phase)
+    folder = reader.data_prefix.get("img_path") or reader.data_root
+    try:
+        records = reader.load_data_list()
+    except (OSError, AssertionError) as error:
+        raise InputError(
+            f"The {phase} set of the config cannot be read ({error}). Its data root, as of --data-root, needs the "
+            "folders that the config names, or images/ beside masks/ or annotations/ (docs/own_data.md)."
+        ) from error
+    images, pipeline = [record["img_path"] for record in records], dataset.get("pipeline", [])
+    refuse_fatal(found_faults({"empty split": [] if images else [f"{folder}, of the {phase} set"]}), str(folder))
+    absent = absent_files(images)
+    masks = [(record["img_path"], record["seg_map_path"]) for record in records if record.get("seg_map_path")]
+    unmasked = absent_files(mask for _, mask in masks)
+    refuse_fatal(found_faults({"absent image": absent, "missing mask": unmasked}), str(folder))
+    if reads_as_usual(pipeline):
+        check_images(dict.fromkeys(images), str(folder))
+        classes = len(reader.metainfo.get("classes", ()))
+        if masks and classes:
+            check_masks(masks, _label_by_value(reader, records), classes, str(folder))
+            dataset["pipeline"] = add_check(pipeline, classes)
+
+
+def _reader(dataset: ConfigDict, dataset_class: type, phase: str) -> Any:
+    """An mmseg data set that has not listed its files yet."""
+    arguments = {key: value for key, value in dataset.items() if key not in ("type", "pipeline", "lazy_init")}
+    try:
+        return dataset_class(**arguments, pipeline=[], lazy_init=True)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise InputError(f"The {phase} set of the config, {dataset_class.__name__}, cannot be made: {error}") from error
+
+
+def _label_by_value(reader: Any, records: list[dict[str, Any]]) -> np.ndarray:
+    """(256,) label that mmseg's loader makes of each value in the masks of a data set."""
+    labels = np.arange(256)
+    if reader.reduce_zero_label:
+        labels = np.where((labels == 0) | (labels == IGNORED_LABEL), IGNORED_LABEL, labels - 1)
+    moved = records[0].get("label_map") or {}
+    return np.array([moved.get(int(label), int(label)) for label in labels])
+
+
+def is_segmentation(dataset_class: type) -> bool:
+    """Whether it is a data set of mmseg's, which is not imported for this: it has been where there is one."""
+    module = sys.modules.get("mmseg.datasets")
+    return module is not None and issubclass(dataset_class, module.BaseSegDataset)
+
+
+def dataset_type(name: Any, scope: str | None) -> type:
+    with DATASETS.switch_scope_and_registry(scope) as registry:
+        found = name if isinstance(name, type) else registry.get(name)
+    if found is None:
+        raise InputError(
+            f"The config asks for a data set of type {name}, which is not registered. Check its spelling, "
+            "or import the module that defines it with custom_imports."
+        )
+    return found
+
+
+def _evaluators(cfg: Config, phases: Iterable[str]) -> Iterator[ConfigDict]:
+    for phase in phases:
+        evaluator = cfg.get(f"{phase}_evaluator") or []
+        yield from [evaluator] if isinstance(evaluator, dict) else evaluator
+
+
+def _joined(dataset: ConfigDict, path: str) -> str:
+    return os.path.join(dataset.get("data_root") or "", path)
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path
+
+
+def _lies_under(path: str, root: str) -> bool:
+    return os.path.normpath(path).startswith(os.path.join(os.path.normpath(root), "")) and bool(root)

@@ -1,0 +1,202 @@
+"""Reads image files the way training will, and says beforehand what would go wrong. Needs Pillow only.
+
+Training reads images with OpenCV (``LoadImageFromFile``), in 8-bit colour. ``docs/own_data.md`` has the table of what
+that does to each kind of image; tests hold it against OpenCV itself.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from .coco_check import Fault
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+# Pixels. Nothing can be learned from less; more takes a gigabyte for each image that is read.
+LEAST_SIDE, MOST_SIDE = 2, 19_999
+_NARROWEST = 1333 / 0.5  # the customary scale makes the short side of longer images round to no pixel at all
+_MOST_PIXELS = 2**30  # OpenCV reads no more
+_EXAMPLES = 5
+_WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
+_TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
+_END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_TAIL = 12  # bytes: PNG's last chunk
+_DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+_THREADS = 8  # decoding leaves Python's lock, and on a network disk most of the time is waiting
+
+T, R = TypeVar("T"), TypeVar("R")
+
+# kind: (what it is, what to do), and whether training would fail or learn from something else than people see.
+_KINDS = {
+    "broken image": ("images cannot be read", "Copy or export them again.", True),
+    "image side": (
+        f"images with a side under {LEAST_SIDE} or over {MOST_SIDE} pixels, or so narrow that resizing leaves nothing",
+        "Crop or resize them, with their annotations.",
+        True,
+    ),
+    "16-bit image": (
+        "images of more than 8 bits a channel, of which training keeps the highest 8: dark ones turn black",
+        "Convert them to 8 bits with a scale that suits them all.",
+        True,
+    ),
+    "rotated WebP": (
+        "WebP images whose EXIF orientation training does not follow, though viewers do",
+        "Save them upright, as JPEG or PNG.",
+        True,
+    ),
+    "rotated image": ("images with an EXIF orientation", "Training reads them upright.", False),
+    "CMYK image": ("CMYK images", "Training reads them as RGB without their colour profile.", False),
+    "transparent image": ("images with an alpha channel", "Training drops it: hidden colours appear.", False),
+    "palette image": ("images with a palette", "Training reads their colours.", False),
+    "grey image": ("greyscale images", "Training repeats the one channel three times.", False),
+}
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What is known of an image file.
+
+    Attributes:
+        width, height: pixels, as training reads it: after an EXIF rotation, if it follows it.
+        stored: (width, height) as they lie in the file.
+        kinds: what is remarkable about it, of ``_KINDS``.
+        reason: why it cannot be read; empty if it can.
+    """
+
+    width: int = 0
+    height: int = 0
+    stored: tuple[int, int] = (0, 0)
+    kinds: tuple[str, ...] = ()
+    reason: str = ""
+
+
+def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
+    """Look at an image file; never raises for what is in it.
+
+    Args:
+        path: of the file.
+        decode: read all pixels, which alone shows every broken file; else those of a file only that does not end
+            as its format does, as a cut one would not.
+    """
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large image is a finding, not an attack
+    try:
+        with Image.open(path) as image:
+            # Asked once and before the pixels: Pillow forgets a TIFF's tag afterwards, and turns it on reading.
+            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            kinds = _kinds(image, orientation)
+            facts = _facts(image, kinds, orientation)
+            if (decode or not _ends(path, image.format)) and "image side" not in kinds:
+                image.load()
+            return facts
+    except UnidentifiedImageError:
+        return ImageFacts(kinds=("broken image",), reason="no image")
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
+        return ImageFacts(kinds=("broken image",), reason=str(error))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def read_many(
+    read: Callable[[T], R], items: Sequence[T], progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[R]:
+    """Apply ``read``, of files, to each item, several at a time; ``progress`` is told how many of how many are done."""
+    # Once for all threads: each would put back what it found, in no order.
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    results = []
+    try:
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for result in pool.map(read, items):
+                results.append(result)
+                progress(len(results), len(items))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    return results
+
+
+def size_fault(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> Fault | None:
+    """The fault of images that are read in another size than annotated; from (name, annotated (w, h), facts)."""
+    places = []
+    for name, annotated, fact in images:
+        if fact.reason or annotated == (fact.width, fact.height):
+            continue
+        upright = "rotated image" in fact.kinds and annotated == fact.stored
+        turned = ", upright by its EXIF orientation" if upright else ""
+        size = f"annotated {annotated[0]}x{annotated[1]}, read {fact.width}x{fact.height}"
+        places.append(f"{name} ({size}{turned})")
+    text, remedy = "images whose annotated size is not that which training reads", "Export the annotations again."
+    return Fault("image size", len(places), text, tuple(places[:_EXAMPLES]), remedy) if places else None
+
+
+def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fault]]:
+    """Faults of many images, at most one of each kind, each with whether it is fatal; from (name, facts)."""
+    places = defaultdict(list)
+    for name, fact in facts:
+        detail = f" ({fact.reason})" if fact.reason else ""
+        for kind in fact.kinds:
+            size = f" ({fact.width}x{fact.height})" if kind == "image side" else detail
+            places[kind].append(name + size)
+    return [
+        (fatal, Fault(kind, len(places[kind]), text, tuple(places[kind][:_EXAMPLES]), remedy))
+        for kind, (text, remedy, fatal) in _KINDS.items()
+        if kind in places
+    ]
+
+
+def _ends(path: str | os.PathLike, kind: str) -> bool:
+    """Whether a file ends with its format's last mark; True of formats without one."""
+    mark = _END_MARKS.get(kind, b"")
+    with open(path, "rb") as stream:
+        stream.seek(-min(_TAIL, os.path.getsize(path)), os.SEEK_END)
+        return mark in stream.read()
+
+
+def _facts(image: Image.Image, kinds: list[str], orientation: int) -> ImageFacts:
+    stored = _stored_size(image)
+    width, height = stored
+    if "rotated image" in kinds and orientation >= 5:
+        width, height = height, width
+    return ImageFacts(width, height, stored, tuple(kinds))
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """(width, height) in the file: newer releases of Pillow give a TIFF's as it will be turned."""
+    if image.format == "TIFF":
+        return image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
+    return image.size
+
+
+def _kinds(image: Image.Image, orientation: int) -> list[str]:
+    short, long = sorted(image.size)
+    kinds = []
+    if short < LEAST_SIDE or long > MOST_SIDE or long / short > _NARROWEST or short * long > _MOST_PIXELS:
+        kinds.append("image side")
+    if image.mode in _DEEP_MODES or _bits(image) > 8:
+        kinds.append("16-bit image")
+    elif image.mode in ("1", "L"):
+        kinds.append("grey image")
+    if image.mode == "CMYK":
+        kinds.append("CMYK image")
+    if image.mode == "P":
+        kinds.append("palette image")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        kinds.append("transparent image")
+    if orientation in range(2, 9):
+        if image.format in _TURNED_BY:
+            kinds.append("rotated image")
+        elif image.format == "WEBP":
+            kinds.append("rotated WebP")
+    return kinds
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits a channel in the file: Pillow shows 16-bit colour as if it had 8."""
+    if image.format == "PNG":
+        with open(image.filename, "rb") as stream:
+            return stream.read(25)[24]  # the bit depth of the header, the first chunk of every PNG
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_BITS_TAG, (8,)))
+    return 8

@@ -1,0 +1,125 @@
+"""Reads the masks of a data set before anyone trains on it. Needs Pillow and numpy only."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path
+
+from .coco_check import Fault
+from .data_faults import found_faults
+from .image_check import ImageFacts, read_many
+from .mask_data import (
+    IGNORED_LABEL,
+    LABEL_MODES,
+    MaskFacts,
+    MaskFolder,
+    class_values,
+    find_mask_folder,
+    pair_files,
+    read_mask,
+    repeated_names,
+)
+from .split_report import Progress, Report, Sample, SplitReport
+
+_ADE_CLASSES = 150
+_SHOWN = 5
+
+
+def mask_faults(
+    masks: Iterable[tuple[str, MaskFacts, ImageFacts]], allowed: Set[int], unlabelled: Set[int]
+) -> list[tuple[bool, Fault]]:
+    """Faults of masks, at most one of each kind, each with whether it is fatal.
+
+    Args:
+        masks: name, what is known of the mask, and of its image.
+        allowed: values that they may hold.
+        unlabelled: those of them that are no class.
+    """
+    places = defaultdict(list)
+    for name, mask, image in masks:
+        kind, detail = _fault_of(mask, image, allowed, unlabelled)
+        if kind:
+            places[kind].append(f"{name} ({detail})" if detail else name)
+    return found_faults(places)
+
+
+def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled: Set[int]) -> tuple[str, str]:
+    """The kind and the details of what is wrong with a mask first of all; ("", "") if nothing is."""
+    if mask.reason:
+        return "broken mask", mask.reason
+    if mask.lossy:
+        return "lossy mask", ""
+    if mask.mode not in LABEL_MODES:
+        return "colour mask", f"mode {mask.mode}"
+    if not image.reason and mask.size != (image.width, image.height):
+        turned = ", as it lies in the file before its EXIF orientation turns it" if mask.size == image.stored else ""
+        return "mask size", f"{_text(mask.size)}, its image {_text((image.width, image.height))}{turned}"
+    beyond = sorted(mask.values - allowed)
+    if beyond:
+        return "label value", ", ".join(map(str, beyond[:_SHOWN])) + (", ..." if len(beyond) > _SHOWN else "")
+    return ("empty mask", "") if mask.values <= unlabelled else ("", "")
+
+
+def check_mask_folder(root: Path, class_file: str | os.PathLike | None, decode: bool, progress: Progress) -> Report:
+    """Read all of a folder of images and masks; arguments as of ``dataset_check.check_dataset``."""
+    folder = find_mask_folder(root)
+    named = class_values(folder, class_file)
+    splits, found = [], []
+    for name, (image_dir, mask_dir) in folder.splits.items():
+        split, masks = _read_split(name, image_dir, mask_dir, decode, progress)
+        splits.append(split)
+        found.append(masks)
+    if named:
+        remark = f"{folder.convention}, as far as the list of classes does not name them"
+    else:
+        named = found_classes(folder, [facts for masks in found for _, facts, _ in masks])
+        remark = f"no list of classes, so each value is one; {folder.convention}"
+    unlabelled = {0, IGNORED_LABEL} - named.keys()
+    allowed = named.keys() | unlabelled
+    for split, masks in zip(splits, found, strict=True):
+        for fatal, fault in mask_faults(masks, allowed, unlabelled):
+            split.add(fault, fatal)
+        split.histogram = Counter(
+            label for _, facts, _ in masks for label, value in enumerate(named) if value in facts.values
+        )
+    splits[0].add_places(class_faults(named))
+    return Report("images and masks", list(named.values()), splits, remark)
+
+
+def found_classes(folder: MaskFolder, masks: Iterable[MaskFacts]) -> dict[int, str]:
+    """Each value that occurs as a class of its own, in the order of values; ADE20K's are known."""
+    if folder.is_ade20k:
+        return {value: f"value {value}" for value in range(1, _ADE_CLASSES + 1)}
+    values = set().union(*(facts.values for facts in masks))
+    return {value: f"value {value}" for value in sorted(values - {IGNORED_LABEL} - set(range(folder.first)))}
+
+
+def class_faults(named: Mapping[int, str]) -> dict[str, list[str]]:
+    """Places of the faults of a list of classes, by kind."""
+    return {
+        "class names": repeated_names(named.values()),
+        "one class": list(named.values()) if len(named) == 1 else [],
+    }
+
+
+def _read_split(
+    name: str, image_dir: Path, mask_dir: Path, decode: bool, progress: Progress
+) -> tuple[SplitReport, list[tuple[str, MaskFacts, ImageFacts]]]:
+    split, pairs = SplitReport(name, "masks"), pair_files(image_dir, mask_dir)
+    split.samples = [Sample(path, mask=pairs.masks.get(stem)) for stem, path in pairs.images.items()]
+    split.add_places(
+        {
+            "empty split": [] if pairs.images else [str(image_dir)],
+            "duplicate name": pairs.twice,
+            "missing mask": [path.name for stem, path in pairs.images.items() if stem not in pairs.masks],
+            "missing image": [path.name for stem, path in pairs.masks.items() if stem not in pairs.images],
+        }
+    )
+    images = split.read_images(decode, progress)
+    paired = [(sample.mask, images[sample.path]) for sample in split.samples if sample.mask]
+    facts = read_many(read_mask, [mask for mask, _ in paired])
+    return split, [(mask.name, fact, image) for (mask, image), fact in zip(paired, facts, strict=True)]
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

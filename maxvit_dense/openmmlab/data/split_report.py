@@ -1,0 +1,80 @@
+"""What a reading of a data set found: its splits, their images, classes and faults."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from .coco_check import Fault
+from .data_faults import found_faults
+from .image_check import ImageFacts, image_faults, read_facts, read_many
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Sample:
+    """An image of a split and what is drawn over it.
+
+    boxes: (label, [x, y, width, height]) in pixels. polygons: (label, [x1, y1, ...]). mask: its file. label: of the
+    whole picture.
+    """
+
+    path: Path
+    boxes: list[tuple[int, list[float]]] = field(default_factory=list)
+    polygons: list[tuple[int, list[float]]] = field(default_factory=list)
+    mask: Path | None = None
+    label: int | None = None
+
+
+@dataclass
+class SplitReport:
+    """What was found in one split.
+
+    Attributes:
+        samples: all its images.
+        histogram: objects, images or masks of each class, as ``unit`` says.
+        sizes: (width, height) of each image that could be read, as training reads it.
+        fatal, notes: faults that training would fail or go wrong with, and the others.
+    """
+
+    name: str
+    unit: str
+    samples: list[Sample] = field(default_factory=list)
+    histogram: Counter = field(default_factory=Counter)
+    sizes: list[tuple[int, int]] = field(default_factory=list)
+    fatal: list[Fault] = field(default_factory=list)
+    notes: list[Fault] = field(default_factory=list)
+
+    def add(self, fault: Fault, fatal: bool) -> None:
+        (self.fatal if fatal else self.notes).append(fault)
+
+    def add_places(self, places: Mapping[str, Sequence[str]]) -> None:
+        """Add the faults that ``data_faults`` has in words."""
+        for fatal, fault in found_faults(places):
+            self.add(fault, fatal)
+
+    def read_images(self, decode: bool, progress: Progress) -> dict[Path, ImageFacts]:
+        """Facts of the images that exist; adds their faults and sizes."""
+        paths = [sample.path for sample in self.samples if sample.path.is_file()]
+        read = partial(read_facts, decode=decode)
+        facts = dict(zip(paths, read_many(read, paths, partial(progress, self.name)), strict=True))
+        for fatal, fault in image_faults((path.name, fact) for path, fact in facts.items()):
+            self.add(fault, fatal)
+        self.sizes = [(fact.width, fact.height) for fact in facts.values() if not fact.reason]
+        return facts
+
+
+@dataclass
+class Report:
+    """A data set: its layout, classes and splits; in words, what was taken for granted of them."""
+
+    layout: str
+    classes: list[str]
+    splits: list[SplitReport]
+    remark: str = ""
+
+    @property
+    def fails(self) -> bool:
+        return any(split.fatal for split in self.splits)

@@ -1,0 +1,224 @@
+"""What keeps a run's work: checkpoints that are whole or not there, a stop on request or on NaN, exact places to go on.
+
+``guard_training`` puts these in the place of mmengine's own parts, for every training of this project.
+"""
+
+import math
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import all_reduce, is_distributed, is_main_process
+from mmengine.fileio import register_backend
+from mmengine.fileio.backends import LocalBackend
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS, LOOPS
+from mmengine.runner import EpochBasedTrainLoop
+from torch.utils.data import BatchSampler
+
+from ..errors import TrainingStopped
+
+_SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
+
+
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's local files, written aside and renamed: a reader, or the next run, never sees half a file."""
+
+    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
+        folder, name = os.path.split(os.path.abspath(filepath))
+        os.makedirs(folder, exist_ok=True)
+        aside = os.path.join(folder, f".{name}.part")  # one name, so that killed runs leave no heap of them
+        with open(aside, "wb") as stream:
+            stream.write(obj)
+            stream.flush()
+            os.fsync(stream.fileno())  # or a power cut could leave the new name with no content
+        os.replace(aside, filepath)
+
+    def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = "utf-8") -> None:
+        self.put(obj.encode(encoding), filepath)
+
+
+register_backend("local", AtomicLocalBackend, force=True, prefixes="")
+
+
+@HOOKS.register_module()
+class SafeCheckpointHook(CheckpointHook):
+    """mmengine's checkpoints, with the old ones deleted after the new one is whole; SIGTERM saves one more first.
+
+    On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
+    ``--resume`` goes on in the middle of the epoch. A second SIGTERM ends the process as usual.
+    """
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        self.stop_requested = False
+        signal.signal(signal.SIGTERM, self._request_stop)
+
+    def after_train(self, runner) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        super().after_train(runner)
+
+    def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
+        super().after_train_iter(runner, *args, **kwargs)
+        # Accumulated gradients are in no checkpoint: wait for the step that uses them.
+        if runner.optim_wrapper.should_update() and self._any_process_asked():
+            self._save_and_leave(runner)
+
+    def _request_stop(self, number: int, frame: Any) -> None:
+        self.stop_requested = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _any_process_asked(self) -> bool:
+        """The processes of a run hear of it at different steps, and must leave together."""
+        if not is_distributed():
+            return self.stop_requested
+        asked = torch.tensor(float(self.stop_requested))
+        all_reduce(asked, "max")
+        return bool(asked)
+
+    def _save_and_leave(self, runner) -> None:
+        # Beside the regular ones: not named by epoch, and not counted by max_keep_ckpts.
+        self.by_epoch, self.filename_tmpl, self.max_keep_ckpts = False, "iter_{}.pth", -1
+        step = runner.iter + 1
+        self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=step))
+        runner.logger.warning(
+            f"Stopped by SIGTERM after iteration {step}; saved {self.last_ckpt}. Go on with --resume."
+        )
+        runner.visualizer.close()
+        raise SystemExit(_SIGTERM_EXIT)
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict[str, Any]) -> None:
+        name = self.filename_tmpl.format(step)
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        outdated = self._outdated(runner, step) if self.max_keep_ckpts > 0 else []
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            self.file_backend.put_text(self.last_ckpt, os.path.join(runner.work_dir, "last_checkpoint"))
+            for path in outdated:
+                self._remove(path)
+
+    def _outdated(self, runner, step: int) -> list[str]:
+        """Checkpoints that the one of ``step`` makes superfluous; the message hub keeps the others' list."""
+        kept = [s for s in self.keep_ckpt_ids if s != step] + [step]
+        self.keep_ckpt_ids.clear()
+        self.keep_ckpt_ids.extend(kept)  # a deque of max_keep_ckpts
+        runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
+        gone = kept[: -self.max_keep_ckpts]
+        return [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(s)) for s in gone]
+
+    def _remove(self, path: str) -> None:
+        if self.file_backend.isfile(path):
+            self.file_backend.remove(path)
+        elif self.file_backend.isdir(path):  # a checkpoint of several processes
+            self.file_backend.rmtree(path)
+
+
+@HOOKS.register_module()
+class StopAtNaNHook(Hook):
+    """Ends a run whose loss or weights are no longer finite, before that reaches a checkpoint."""
+
+    priority = "ABOVE_NORMAL"  # before anything that averages, logs or saves
+
+    def before_train(self, runner) -> None:
+        self.step = runner.iter
+
+    def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
+        self.step = runner.iter + 1
+        loss = (outputs or {}).get("loss")  # mmengine's sum of all losses
+        if loss is not None and not math.isfinite(float(loss.detach())):
+            self._stop(runner, f"loss is {float(loss.detach())}")
+
+    def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
+        weights = checkpoint["state_dict"]
+        wrong = [n for n, v in weights.items() if v.is_floating_point() and not torch.isfinite(v).all()]
+        if wrong:
+            self._stop(runner, f"{len(wrong)} tensors of the model ({wrong[0]}, ...) are no longer finite")
+
+    def _stop(self, runner, reason: str) -> None:
+        record = os.path.join(runner.work_dir, "last_checkpoint")
+        kept = "no checkpoint was written yet"
+        if os.path.isfile(record):
+            with open(record) as stream:
+                kept = f"the last good checkpoint is {stream.read()}"
+        raise TrainingStopped(
+            f"Training stopped at iteration {self.step} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at the data "
+            "of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, train in "
+            "bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
+        )
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's epochs, entered where a checkpoint of the middle of one was written."""
+
+    def run_epoch(self) -> None:
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        for index, data_batch in self._batches(done):
+            self.run_iter(index, data_batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def _batches(self, done: int) -> Iterator[tuple[int, Any]]:
+        """The epoch's batches with their numbers, but for the first ``done``."""
+        if done and self._skip(done):
+            return enumerate(self.dataloader, start=done)
+        if done:
+            self.runner.logger.info(
+                f"Loading {done} batches again, without training, to come to where the run stopped."
+            )
+        return islice(enumerate(self.dataloader), done, None)
+
+    def _skip(self, batches: int) -> bool:
+        """Skip batches without loading them, if sampler and batches allow it."""
+        loader = self.dataloader
+        if type(loader.batch_sampler) is not BatchSampler or not hasattr(loader.sampler, "skip"):
+            return False
+        loader.sampler.skip(batches * loader.batch_size)
+        return True
+
+
+_REPLACED = {"CheckpointHook": "SafeCheckpointHook", "EpochBasedTrainLoop": "ResumableEpochLoop"}
+
+
+def guard_training(cfg: Config) -> None:
+    """Put the parts of this module in the place of mmengine's in ``cfg``; others stay as they are."""
+    hooks = cfg.setdefault("default_hooks", ConfigDict())
+    hooks.setdefault("checkpoint", ConfigDict(type="CheckpointHook", interval=1))  # mmengine's default
+    _replace(hooks.checkpoint)
+    hooks.setdefault("finite", ConfigDict(type="StopAtNaNHook"))
+    if cfg.train_cfg.get("by_epoch") is True and "type" not in cfg.train_cfg:
+        cfg.train_cfg.pop("by_epoch")
+        cfg.train_cfg.type = "EpochBasedTrainLoop"
+    _replace(cfg.train_cfg)
+
+
+def _replace(entry: ConfigDict) -> None:
+    entry["type"] = _REPLACED.get(entry.get("type"), entry.get("type"))
+
+
+def adopt_seed(cfg: Config, checkpoint: Mapping[str, Any]) -> None:
+    """Give a config without a seed that of the run that it resumes: the order of the images hangs on it.
+
+    The Runner takes the seed over itself, but only after it has built the data's sampler.
+    """
+    seed = checkpoint["meta"].get("seed")
+    randomness = cfg.setdefault("randomness", ConfigDict(seed=None))
+    if seed is not None and randomness.get("seed") is None:
+        randomness.seed = seed

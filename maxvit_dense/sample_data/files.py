@@ -1,0 +1,54 @@
+"""Files and folders that appear whole: written beside their place, then renamed into it.
+
+Here, because tools/make_sample_data.py imports this folder alone, without torch.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(target: Path) -> Iterator[Path]:
+    """A new directory beside the target that takes its place at the end, or is removed on any failure."""
+    partial, old = _beside(target, "new"), _beside(target, "old")
+    partial.mkdir()
+    try:
+        yield partial
+        replaced = target.is_dir() and any(target.iterdir())
+        if replaced:
+            target.rename(old)
+        try:
+            partial.rename(target)
+        except OSError:
+            if replaced:
+                old.rename(target)
+            raise
+    except BaseException:  # an interrupt too must leave nothing behind
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def file_written_aside(target: Path) -> Iterator[Path]:
+    """Path of a file beside the target that takes its place at the end, or is removed on any failure."""
+    partial = _beside(target, "new")
+    try:
+        yield partial
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _beside(target: Path, kind: str) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from None
+    return target.with_name(f".{target.name}.{kind}-{uuid.uuid4().hex[:8]}")

@@ -1,0 +1,71 @@
+"""Fits published and foreign MaxViT weights to a network of this package."""
+
+from torch import Tensor, nn
+
+from ..rel_pos import resize_bias_table
+from .torchvision_layout import from_torchvision, is_torchvision
+
+TABLE_SUFFIX = "relative_position_bias_table"
+_SHOWN = 5  # mismatches listed in an error
+
+
+def resize_bias_tables(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Resizes each bias table to the model's own size, by the bilinear rule; other entries pass unchanged."""
+    own = model.state_dict()
+    fitted = {}
+    for name, value in state_dict.items():
+        if name.endswith(TABLE_SUFFIX) and name in own and value.shape[-2:] != own[name].shape[-2:]:
+            value = resize_bias_table(value, tuple(own[name].shape[-2:]))
+        fitted[name] = value
+    return fitted
+
+
+def describe_widths(state_dict: dict[str, Tensor]) -> str:
+    """Stage widths of a checkpoint in timm's layout, for messages: "64, 128, 256, 512"."""
+    widths = []
+    for stage in range(4):
+        weight = state_dict.get(f"stages.{stage}.blocks.0.conv.conv3_1x1.weight")
+        if weight is not None:
+            widths.append(str(weight.shape[0]))
+    return ", ".join(widths) or "none found"
+
+
+def check_same_size(state_dict: dict[str, Tensor], model: nn.Module) -> None:
+    """Says in one message why weights do not fit, rather than listing every tensor.
+
+    The classifier and the first convolution are left out: timm adapts both to ``num_classes`` and ``in_chans``.
+
+    Raises:
+        ValueError: keys that hold other shapes than the model's, or none that the model knows.
+    """
+    own = model.state_dict()
+    common = [k for k in state_dict if k in own and not k.startswith(("head.fc.", "stem.conv1."))]
+    wrong = [k for k in common if state_dict[k].shape != own[k].shape]
+    absent = [k for k in own if k not in state_dict and k.startswith("stages.")]
+    foreign = [k for k in state_dict if k not in own and k.startswith("stages.")]
+    if common and not (wrong or absent or foreign):
+        return
+    examples = [f"{k}: {list(state_dict[k].shape)}, not {list(own[k].shape)}" for k in wrong[:_SHOWN]]
+    raise ValueError(
+        f"this checkpoint is not of this network: its stage widths are {describe_widths(state_dict)}, the network's "
+        f"{describe_widths(own)}; {len(common) - len(wrong)} tensors fit, {len(wrong)} have another shape, "
+        f"{len(absent)} are missing and {len(foreign)} unknown. Create the size that the checkpoint is of"
+        + (f" ({'; '.join(examples)})" if examples else "")
+    )
+
+
+def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Prepares weights for ``load_state_dict``: renames torchvision's, checks the size, resizes bias tables.
+
+    Called by timm for ``pretrained=True`` and for local files.
+    """
+    if is_torchvision(state_dict):
+        state_dict = from_torchvision(state_dict)
+        if "stem.conv1.bias" in model.state_dict():
+            raise ValueError(
+                "these are torchvision's weights, of a network with other padding and activation: create "
+                "maxvit_t.tv_in1k for them (arch='t.tv_in1k' in an OpenMMLab config)"
+            )
+    state_dict = resize_bias_tables(state_dict, model)
+    check_same_size(state_dict, model)
+    return state_dict

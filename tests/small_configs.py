@@ -1,0 +1,94 @@
+"""Any config of the folder on few, small images: what is changed is sizes, counts and places, never a kind of part."""
+
+from mmengine.config import Config, ConfigDict
+
+SIDE = 96  # pixels, and what fixed-size parts are built for: a multiple of 32
+SMALL = (96, 64)  # (width, height) to which images are resized
+# Sizes S, B and L take T's place: what they differ in is held against the rest of the model at their real size, on
+# tensors without values (test_configs.py), and a step of MaxViT-B takes a minute of CPU time.
+_WIDTHS_OF_T = {96: 64, 192: 128, 384: 256, 768: 512}
+_QUERIES = 20  # a small image has fewer tokens than DINO has queries
+
+
+def entries(node):
+    """All dictionaries of a config, however deep."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from entries(value)
+
+
+def _shrink_step(step):
+    """A transform of a pipeline."""
+    kind = step.get("type")
+    if kind in ("Resize", "RandomResize"):
+        step["scale"] = SMALL
+    elif kind == "RandomChoiceResize":
+        shortest_edge = step.get("resize_type") == "ResizeShortestEdge"
+        step["scales"] = [SMALL[1]] if shortest_edge else [SMALL]
+        if shortest_edge:
+            step["max_size"] = SMALL[0]
+    elif kind == "RandomCrop":
+        square = step["crop_size"][0] == step["crop_size"][1]
+        step["crop_size"] = (SIDE, SIDE) if square else (32, 48)
+
+
+def _shrink_part(part):
+    """A part of a model or its preprocessing."""
+    if part.get("pad_size_divisor", 1) > 32:  # a fixed square
+        part["pad_size_divisor"] = SIDE
+    if part.get("type") == "BatchFixedSizePad" or part.get("type") == "SegDataPreProcessor":
+        part["size"] = (SIDE, SIDE)
+    if "img_size" in part:
+        part["img_size"] = SIDE
+    if "num_points" in part and "oversample_ratio" in part:  # points that a mask loss samples
+        part["num_points"] = 112
+    if "num_queries" in part:
+        part["num_queries"] = _QUERIES
+    if part.get("mode") in ("whole", "slide"):
+        part.update(crop_size=(SIDE, SIDE), stride=(64, 64))
+    for count, few in (("nms_pre", 100), ("max_per_img", 20)):  # regions, each of which a head of real width looks at
+        if count in part:
+            part[count] = min(part[count], few)
+    if part.get("type") == "RandomSampler":
+        part["num"] = 16
+    if "score_thr" in part:
+        part["score_thr"] = 0.0  # untrained heads are sure of nothing
+    if part.get("drop_path_rate"):
+        part["drop_path_rate"] = 0.0  # it may leave a branch out of the one step
+
+
+def _take_t(model):
+    for part in entries(model):
+        widths = part.get("in_channels")
+        if isinstance(widths, list | tuple):
+            part["in_channels"] = [_WIDTHS_OF_T.get(width, width) for width in widths]
+        elif isinstance(widths, int):
+            part["in_channels"] = _WIDTHS_OF_T.get(widths, widths)
+    model.backbone.arch = "t"
+
+
+def shrink(path):
+    """The config of a file for one training step and one evaluation on a handful of images.
+
+    Warm-ups are left out: their first step is too small to change a float32 weight near 1.
+    """
+    cfg = Config.fromfile(path)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        for step in entries(loader.dataset):
+            _shrink_step(step)
+        loader.update(batch_size=2, num_workers=0, persistent_workers=False)
+    if cfg.model.backbone.get("arch") in ("s", "b", "l"):
+        _take_t(cfg.model)
+    for part in entries(cfg.model):
+        _shrink_part(part)
+    cfg.model.backbone.pop("init_cfg", None)
+    if cfg.train_cfg.get("type") == "IterBasedTrainLoop":
+        cfg.train_cfg = ConfigDict(type="IterBasedTrainLoop", max_iters=1, val_interval=1)
+    else:
+        cfg.train_cfg.update(max_epochs=1, val_interval=1)
+    cfg.param_scheduler = []
+    cfg.default_hooks.checkpoint = ConfigDict(type="CheckpointHook", interval=-1)
+    return cfg

@@ -1,0 +1,148 @@
+"""Every config of ImageNet training builds, takes a step and evaluates at a small size, and follows its recipe."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openmmlab])")
+
+import timm  # noqa: E402
+from mmengine.config import Config  # noqa: E402
+
+from maxvit_dense.openmmlab import run  # noqa: E402
+from tests.class_folders import write_folders  # noqa: E402
+from tests.processes import run_processes  # noqa: E402
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sorted(p for p in FOLDER.glob("*.py") if "pretrain_" in p.stem or p.stem.startswith("finetune_"))
+HEADER = ("Recipe:", "Command:", "Result:")
+# Paper, table 12: stochastic depth by size.
+DROP_PATH = dict(t=0.2, s=0.3, b=0.4, l=0.6)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_folders(tmp_path_factory.mktemp("data") / "images", per_class=4)
+
+
+def small(path, data, work_dir, launcher="none", **changes):
+    """The same config with the smallest network on small images, prepared for a Runner."""
+    loaders = {
+        f"{phase}_dataloader.{key}": value
+        for phase in ("train", "val", "test")
+        for key, value in {
+            "batch_size": 4, "num_workers": 0, "persistent_workers": False, "pin_memory": False,
+            "dataset.transform.input_size": 32,
+        }.items()
+    }  # fmt: skip
+    overrides = {
+        **loaders,
+        "model.network.model_name": "maxvit_mini",
+        "model.network.window_size": 4,  # quick: larger windows would be empty but for few places
+        "model.init_cfg": None,
+        "total_batch_size": 12,
+        "train_cfg.max_epochs": 1,
+        "param_scheduler": [],
+        **changes,
+    }
+    return run.prepare_training(
+        str(path), data_root=str(data), work_dir=str(work_dir), overrides=overrides, launcher=launcher
+    )
+
+
+def test_the_configs_are_all_here():
+    sizes = [f"finetune_maxvit_{a}_{s}_imagenet" for a in "tsb" for s in (384, 512)]
+    sizes += [f"pretrain_maxvit_{a}_imagenet" for a in "tsbl"]
+    assert set(sizes) < {path.stem for path in CONFIGS} and len(CONFIGS) == len(sizes) + 4
+
+
+# The other sizes differ in the network alone, which is replaced here; FSDP has a test of its own.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pretrain_maxvit_t_imagenet",
+        "pretrain_maxvit_t_cutmix_imagenet",
+        "finetune_maxvit_t_384_imagenet",
+        "finetune_maxvit_t_512_imagenet",
+        "pretrain_maxvit_mini_cifar10",
+        "demo_pretrain_maxvit_mini_sample",
+    ],
+)
+def test_config_trains_a_step_and_evaluates(name, data, tmp_path):
+    runner = run.build_runner(small(FOLDER / f"{name}.py", data, tmp_path))
+    before = runner.model.backbone.net.stem.conv1.weight.detach().clone()
+    runner.train()
+    assert runner.iter == 3  # one step of three batches
+    assert not torch.equal(runner.model.backbone.net.stem.conv1.weight, before)
+    assert "val/accuracy/top1" in runner.message_hub.log_scalars
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_opens_with_its_recipe_command_and_result(path):
+    head = path.read_text().split("_base_")[0]
+    assert [field for field in HEADER if field not in head] == []
+    assert path.stem in head
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_builds_its_own_network_with_the_papers_depth(path):
+    network = Config.fromfile(path).model.network
+    with torch.device("meta"):
+        net = timm.create_model(**network, num_classes=1000)
+    size = path.stem.split("_maxvit_")[1].split("_")[0]
+    assert network.model_name == f"maxvit_{size}"
+    assert network.drop_path_rate == DROP_PATH.get(size, 0.0)
+    assert net.num_classes == 1000
+
+
+@pytest.mark.parametrize("size", "tsbl")
+def test_pretraining_follows_the_papers_table(size):
+    cfg = Config.fromfile(FOLDER / f"pretrain_maxvit_{size}_imagenet.py")
+    optimizer, (warm_up, cosine) = cfg.optim_wrapper.optimizer, cfg.param_scheduler
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 3e-3, 0.05)
+    assert (cfg.total_batch_size, cfg.auto_scale_lr.base_batch_size, cfg.train_cfg.max_epochs) == (4096, 4096, 300)
+    assert (warm_up.end, cosine.begin, cosine.end) == (32, 32, 300)
+    assert optimizer.lr * cosine.eta_min_ratio == pytest.approx(1e-5)
+    assert cfg.optim_wrapper.clip_grad.max_norm == 1.0
+    assert cfg.model.data_preprocessor.mixup == dict(mixup_alpha=0.8) and cfg.model.label_smoothing == 0.1
+    assert cfg.train_dataloader.dataset.transform.auto_augment == "rand-m15-n2"
+    assert cfg.default_hooks.ema.momentum == pytest.approx(1 - 0.9999)
+
+
+def test_the_pytorch_recipe_differs_as_published():
+    cfg = Config.fromfile(FOLDER / "pretrain_maxvit_t_cutmix_imagenet.py")
+    assert cfg.train_dataloader.dataset.transform.auto_augment == "rand-m15-mstd0.5-inc1"
+    assert cfg.model.data_preprocessor.mixup == dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5)
+    assert cfg.model.data_preprocessor.random_erasing == dict(probability=0.25, mode="pixel")
+    assert "ema" not in cfg.default_hooks
+    assert cfg.param_scheduler[0].end == 30 and cfg.param_scheduler[0].start_factor * 3e-3 == pytest.approx(1e-6)
+
+
+@pytest.mark.parametrize("size", "tsb")
+@pytest.mark.parametrize(("pixels", "window"), [(384, 12), (512, 16)])
+def test_fine_tuning_follows_the_papers_table(size, pixels, window):
+    cfg = Config.fromfile(FOLDER / f"finetune_maxvit_{size}_{pixels}_imagenet.py")
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 5e-5, 1e-8)
+    assert (cfg.total_batch_size, cfg.train_cfg.max_epochs, cfg.param_scheduler) == (512, 30, [])
+    assert cfg.model.data_preprocessor.mixup is None and cfg.model.data_preprocessor.mean == (0.5, 0.5, 0.5)
+    assert cfg.model.network.window_size == window
+    assert cfg.model.init_cfg.checkpoint == f"maxvit_{size}.in1k" and not cfg.model.init_cfg.head
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.transform.input_size == pixels
+    assert cfg.test_dataloader.dataset.transform.crop_mode == "squash"
+
+
+def test_weights_in_shards_train_in_two_processes(data, tmp_path):
+    """As far as a CPU goes: in float32, and gloo in the place of NCCL."""
+
+    def shard():
+        overrides = {"strategy.model_wrapper.mixed_precision": None, "total_batch_size": 8}
+        cfg = small(FOLDER / "pretrain_maxvit_l_fsdp_imagenet.py", data, tmp_path, "pytorch", **overrides)
+        cfg.strategy.model_wrapper.update(device_id=torch.device("cpu"))
+        cfg.strategy.model_wrapper.auto_wrap_policy.min_num_params = 100_000
+        runner = run.build_runner(cfg)
+        runner.train()
+
+    assert run_processes(shard, 2) == [0, 0]

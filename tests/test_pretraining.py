@@ -1,0 +1,359 @@
+"""ImageNet training through the command lines: a killed run goes on exactly, processes add up, mistakes are refused."""
+
+import importlib
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("mmdet", reason="tools/ need mmdet (pip install maxvit_dense[openmmlab])")
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.dist import all_reduce, get_rank  # noqa: E402
+from mmengine.hooks import Hook  # noqa: E402
+
+from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
+from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
+from tests.processes import run_processes, start  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+train = importlib.import_module("tools.train").main
+evaluate = importlib.import_module("tools.test").main
+
+# Everything random of the recipes at once: RandAugment, erasing, mixing, stochastic depth; and EMA, accumulation.
+CONFIG = f"""
+_base_ = "{ROOT}/configs/pretrain_maxvit_t_imagenet.py"
+model = dict(
+    network=dict(model_name="maxvit_mini", drop_path_rate=0.5),
+    data_preprocessor=dict(mixup=dict(cutmix_alpha=1.0), random_erasing=dict(probability=0.5, mode="pixel")),
+)
+workers = dict(num_workers=0, persistent_workers=False, pin_memory=False)
+train_dataloader = dict(batch_size=4, dataset=dict(transform=dict(input_size=32)), **workers)
+val_dataloader = dict(batch_size=4, dataset=dict(transform=dict(input_size=32)), **workers)
+test_dataloader = val_dataloader
+train_cfg = dict(max_epochs=2, val_interval=2)
+param_scheduler = [dict(type="CosineAnnealingLR", end=2, by_epoch=True, convert_to_iter_based=True)]
+default_hooks = dict(
+    logger=dict(interval=1),
+    checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=2, save_best=None),
+)
+total_batch_size = 8
+auto_scale_lr = dict(base_batch_size=8)
+sync_bn = None
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """24 training images of three classes, 6 of validation."""
+    return write_folders(tmp_path_factory.mktemp("data") / "images")
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("configs")
+    (folder / "short.py").write_text(CONFIG)
+    Config.fromfile(folder / "short.py").dump(folder / "tiny.py")
+    return folder / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def trained(config, data, tmp_path_factory):
+    """The work dir of two epochs of six batches, three optimizer steps."""
+    work_dir = tmp_path_factory.mktemp("trained")
+    options = [str(config), "--data-root", str(data), "--work-dir", str(work_dir), "--cfg-options", "randomness.seed=5"]
+    assert train(options) == 0
+    return work_dir
+
+
+@pytest.fixture
+def options(config, data, tmp_path):
+    """Arguments of a run that would work, into a work dir that does not exist yet."""
+    return [str(config), "--data-root", str(data), "--work-dir", str(tmp_path / "work")]
+
+
+def log_of(work_dir):
+    return max(work_dir.glob("*/*.log")).read_text()
+
+
+def refused(main, arguments, capsys, tmp_path):
+    """The one message of a run that is refused and writes nothing."""
+    before = sorted(tmp_path.rglob("*"))
+    assert main(arguments) == 2
+    assert sorted(tmp_path.rglob("*")) == before
+    return capsys.readouterr().err
+
+
+# What a run leaves behind.
+
+
+def test_training_shows_accuracy_throughput_and_time_left(trained):
+    log = log_of(trained)
+    line = [line for line in log.splitlines() if "Epoch(train)" in line][-1]
+    for figure in ("lr: ", "eta: ", "loss: ", "memory: ", "model_rate: ", "load_rate: "):
+        assert figure in line
+    assert "[2][6/6]" in line
+    assert re.search(r"accuracy/top1: [\d.]+  accuracy/top5: 100.0", log)
+
+
+def test_the_work_dirs_config_evaluates_its_checkpoint(trained, capsys, tmp_path):
+    arguments = [str(trained / "tiny.py"), str(trained / "iter_12.pth"), "--out", str(tmp_path / "r.json")]
+    assert evaluate([*arguments, "--work-dir", str(tmp_path / "work")]) == 0
+    logged = float(re.search(r"accuracy/top1: ([\d.]+)", log_of(trained)).group(1))
+    assert json.loads((tmp_path / "r.json").read_text())["metrics"]["accuracy/top1"] == pytest.approx(logged, abs=1e-3)
+
+
+def flat(value, name=""):
+    """Every number and tensor of a checkpoint by its path."""
+    if isinstance(value, dict):
+        value = value.items()
+    elif isinstance(value, list):
+        value = enumerate(value)
+    else:
+        yield name, value
+        return
+    for key, inner in value:
+        yield from flat(inner, f"{name}.{key}")
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(trained, options, tmp_path):
+    work_dir = tmp_path / "work"
+    # Another number of workers than the uninterrupted run's, which changes nothing either.
+    extra = ["--cfg-options", "randomness.seed=5", "train_dataloader.num_workers=1"]
+    process = start(lambda: train([*options, *extra]))
+    deadline = time.monotonic() + 120
+    while not (work_dir / "iter_4.pth").exists() and time.monotonic() < deadline and process.is_alive():
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+    reached = [int(path.stem.removeprefix("iter_")) for path in work_dir.glob("iter_*.pth")]
+    assert max(reached) < 12, "the run was to be killed amid its epochs"
+    assert (work_dir / "last_checkpoint").exists()
+
+    assert train([*options, "--resume"]) == 0  # the seed comes from the checkpoint
+    ours, theirs = (read_checkpoint(folder / "iter_12.pth") for folder in (work_dir, trained))
+    for part in ("state_dict", "ema_state_dict", "optimizer", "param_schedulers"):
+        expected = dict(flat(theirs[part]))
+        assert expected.keys() == dict(flat(ours[part])).keys()
+        for name, value in flat(ours[part]):
+            same = torch.equal(value, expected[name]) if isinstance(value, torch.Tensor) else value == expected[name]
+            assert same, f"{part}{name}"
+
+
+# Several processes.
+
+
+class Losses(Hook):
+    """Losses of all steps, each the mean over the processes."""
+
+    def __init__(self):
+        self.losses = []
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        loss = outputs["loss"].detach().clone()
+        all_reduce(loss, "mean")
+        self.losses.append(float(loss))
+
+
+def losses(config, data, work_dir, launcher, overrides):
+    cfg = run.prepare_training(
+        str(config), data_root=str(data), work_dir=str(work_dir), launcher=launcher, overrides=overrides
+    )
+    runner = run.build_runner(cfg)
+    hook = Losses()
+    runner.register_hook(hook)
+    runner.train()
+    return hook.losses
+
+
+def test_two_processes_equal_one(config, data, tmp_path):
+    overrides = {
+        "randomness.seed": 5,
+        "train_cfg.max_epochs": 10,
+        "train_cfg.val_interval": 100,
+        "default_hooks.checkpoint.interval": -1,
+        "default_hooks.checkpoint.save_last": False,
+        "total_batch_size": 16,
+        "model.norm_eval": True,  # SyncBN runs on GPUs only
+        "model.network.drop_path_rate": 0.0,
+        "model.data_preprocessor.mixup": None,  # mixes images of one process
+        "model.data_preprocessor.random_erasing": None,
+        "optim_wrapper.optimizer.lr": 1e-4,
+        "param_scheduler": [],
+    }
+    halves, whole = ({**overrides, "train_dataloader.batch_size": size} for size in (8, 16))
+    one = losses(config, data, tmp_path / "one", "none", whole)
+
+    def half():
+        found = losses(config, data, tmp_path / "two", "pytorch", halves)
+        (tmp_path / f"{get_rank()}.json").write_text(json.dumps(found))
+
+    assert run_processes(half, 2) == [0, 0]
+    two = json.loads((tmp_path / "0.json").read_text())
+    assert len(one) == len(two) == 10 and one[-1] != one[0]
+    assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_processes_leave_together_when_one_is_asked_to_stop(config, data, tmp_path):
+    overrides = {"train_cfg.max_epochs": 50, "train_cfg.val_interval": 100, "train_dataloader.batch_size": 4}
+
+    def stop_early():
+        class Ask(Hook):
+            def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+                if runner.iter == 3 and get_rank() == 1:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        cfg = run.prepare_training(
+            str(config), data_root=str(data), work_dir=str(tmp_path), launcher="pytorch", overrides=overrides
+        )
+        runner = run.build_runner(cfg)
+        runner.register_hook(Ask())
+        runner.train()
+
+    assert run_processes(stop_early, 2) == [143, 143]
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_4.pth")
+
+
+# What the config leaves to the data and the machine.
+
+
+def test_classes_accumulation_and_learning_rate_follow_data_and_processes(options):
+    cfg = run.prepare_training(
+        options[0], data_root=options[2], work_dir=options[4], auto_scale_lr=True,
+        overrides={"total_batch_size": 24, "train_dataloader.batch_size": 6},
+    )  # fmt: skip
+    assert cfg.model.network.num_classes == 3 == cfg.model.data_preprocessor.num_classes
+    assert cfg.train_dataloader.dataset.metainfo.classes == CLASSES
+    assert cfg.optim_wrapper.accumulative_counts == 4
+    runner = run.build_runner(cfg)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
+    assert runner.optim_wrapper.optimizer.param_groups[0]["lr"] == pytest.approx(3e-3 * 24 / 8)
+
+
+def test_a_tag_decides_size_crop_and_normalisation(options, data, tmp_path):
+    from maxvit_dense.openmmlab.classification.prepare import prepare_classification
+
+    cfg = Config.fromfile(options[0])
+    run.replace_data_root(cfg, str(data))
+    cfg.launcher = "none"
+    cfg.model.network.model_name = "maxvit_t.in1k_384"
+    overrides = {"test_dataloader.dataset.transform.crop_pct": 0.9}
+    cfg.merge_from_dict(overrides)
+    prepare_classification(cfg, ("test",), overrides)
+    transform = cfg.test_dataloader.dataset.transform
+    assert transform.input_size == (3, 384, 384) and transform.crop_mode == "squash"
+    assert transform.crop_pct == 0.9  # the command line's
+    assert cfg.model.data_preprocessor.mean == (0.5, 0.5, 0.5) == transform.mean
+
+
+def test_weights_of_timm_are_evaluated(config, tmp_path, capsys):
+    import timm
+    from safetensors.torch import save_file
+
+    net = timm.create_model("maxvit_mini", num_classes=3)
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, tmp_path / "mini.safetensors")
+    data = write_shards(tmp_path / "shards")
+    assert evaluate([str(config), str(tmp_path / "mini.safetensors"), "--data-root", str(data),
+                     "--work-dir", str(tmp_path / "work")]) == 0  # fmt: skip
+    assert "accuracy/top1" in capsys.readouterr().out
+
+
+def test_a_run_that_diverges_ends_with_its_step_and_exit_code_1(options, capsys):
+    assert train([*options, "--cfg-options", "optim_wrapper.optimizer.lr=1e30", "param_scheduler=[]"]) == 1
+    said = capsys.readouterr().err
+    assert re.search(r"Training stopped at iteration \d+ \(epoch 1\): loss is (nan|inf)", said), said
+
+
+# Bad input.
+
+REFUSED = [
+    (["total_batch_size=30"], "30 is not a whole number of batches: 1 processes take 4 images"),
+    (["total_batch_size=4096"], "24 training images, fewer than the 4096 of one optimizer step"),
+    (["train_dataloader.batch_size=3", "total_batch_size=9"], "3 is odd, and images are mixed in pairs"),
+    (["model.network.num_classes=7"], "num_classes is 7, but .* has 3 classes"),
+    (["model.network.model_name=maxvit_huge"], "cannot be built: .*no network maxvit_huge"),
+    (["model.network.model_name=maxvit_t.in2k"], "no weights maxvit_t.in2k; there are in1k"),
+    (["train_dataloader.dataset.unreadable=ignore"], "unreadable='ignore': give 'refuse' or 'skip'"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), REFUSED)
+def test_settings_that_cannot_work_are_refused(options, overrides, message, capsys, tmp_path):
+    said = refused(train, [*options, "--cfg-options", *overrides], capsys, tmp_path)
+    assert re.search(message, said), said
+
+
+def empty_class(root):
+    (root / "train" / "dog").mkdir()
+
+
+def one_class(root):
+    for split in ("train", "val"):
+        for name in CLASSES[1:]:
+            (root / split / name).rename(root / f"{split}-{name}")
+
+
+def class_of_one_split(root):
+    (root / "val" / "cat").rename(root / "val" / "cow")
+
+
+def stray_image(root):
+    (root / "train" / "ape" / "0.png").rename(root / "train" / "0.png")
+
+
+def no_training_images(root):
+    (root / "train").rename(root / "pictures")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (empty_class, r"1 of 4 class folders in .*train hold no image \(dog\)"),
+        (one_class, r"has 1 class \(ape\), and telling classes apart takes two"),
+        (class_of_one_split, r"differ: .*val lacks 1 \(cat\); .*train lacks 1 \(cow\)"),
+        (stray_image, r"images beside its class folders \(0.png\)"),
+        (no_training_images, "has no train images. Lay them out as"),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_refused(options, spoil, message, capsys, tmp_path):
+    root = write_folders(tmp_path / "copy")
+    spoil(root)
+    options[2] = str(root)
+    said = refused(train, options, capsys, tmp_path)
+    assert re.search(message, said), said
+
+
+def test_an_unreadable_image_stops_training_unless_it_may_be_skipped(options, tmp_path, capsys):
+    root = write_folders(tmp_path / "copy")
+    (root / "train" / "bee" / "3.png").write_text("no image")
+    options[2] = str(root)
+    short = ["--cfg-options", "train_cfg.max_epochs=1", "default_hooks.checkpoint.interval=-1"]
+    assert train([*options, *short]) == 2
+    assert re.search(r"bee/3\.png cannot be read as an image.*unreadable=skip", capsys.readouterr().err)
+    assert train([*options, *short, "train_dataloader.dataset.unreadable=skip"]) == 0
+    log = log_of(tmp_path / "work")
+    assert log.count("bee/3.png") == 2 and "1 images left out so far, which cannot be read" in log
+
+
+def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_path):
+    root = write_folders(tmp_path / "copy")
+    for split in ("train", "val"):
+        (root / split / "cat").rename(root / split / "cow")
+    options[2] = str(root)
+    said = refused(evaluate, [options[0], str(trained / "iter_12.pth"), *options[1:]], capsys, tmp_path)
+    assert "1 classes that the checkpoint was not trained on (cow)" in said
+
+
+def test_the_optimizer_state_of_another_model_is_refused(trained, options, capsys, tmp_path):
+    checkpoint = read_checkpoint(trained / "iter_12.pth")
+    checkpoint["optimizer"]["state"][0]["exp_avg"] = torch.zeros(7, 7)
+    torch.save(checkpoint, tmp_path / "mixed.pth")
+    said = refused(train, [*options, "--resume", str(tmp_path / "mixed.pth")], capsys, tmp_path)
+    assert "optimizer state of another model" in said and "[7, 7]" in said

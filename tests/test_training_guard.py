@@ -1,0 +1,195 @@
+"""Training that is killed, stopped or goes wrong: what lies on disk afterwards, and how it goes on."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+pytest.importorskip("mmengine")
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import DefaultSampler  # noqa: E402
+from mmengine.model import BaseModel  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+from mmengine.runner.checkpoint import save_checkpoint  # noqa: E402
+
+from maxvit_dense.errors import TrainingStopped  # noqa: E402
+from maxvit_dense.openmmlab.training_guard import AtomicLocalBackend, adopt_seed, guard_training  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
+
+BATCHES = 5
+
+
+class Numbers(torch.utils.data.Dataset):
+    """Ten numbers; a batch holds two."""
+
+    def __len__(self):
+        return 2 * BATCHES
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.tensor([float(index)]))
+
+
+class Line(BaseModel):
+    """One weight, and a record of what it was trained on."""
+
+    def __init__(self, nan_at=None):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        nn.init.ones_(self.layer.weight)
+        nn.init.ones_(self.layer.bias)
+        self.seen, self.nan_at = [], nan_at
+
+    def forward(self, inputs, mode="tensor"):
+        inputs = torch.stack(list(inputs))
+        self.seen.append(inputs.flatten().tolist())
+        loss = self.layer(inputs / 10).square().mean()
+        return dict(loss=loss * float("nan") if len(self.seen) == self.nan_at else loss)
+
+
+def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), **changes):
+    cfg = Config(
+        dict(
+            train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=2),
+            default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1)),
+            randomness=dict(seed=1),
+        )
+    )
+    cfg.merge_from_dict(changes)
+    guard_training(cfg)
+    return Runner(
+        model=model or Line(),
+        work_dir=str(work_dir),
+        train_dataloader=dict(dataset=Numbers(), batch_size=2, sampler=dict(type=sampler), num_workers=0),
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
+        custom_hooks=list(hooks),
+        experiment_name=f"{work_dir}{time.time_ns()}",
+        **{key: cfg[key] for key in ("train_cfg", "default_hooks", "randomness", "load_from", "resume") if key in cfg},
+    )
+
+
+@pytest.fixture(autouse=True)
+def _quiet_signals():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+class Act:
+    """A hook that does something once after a given iteration."""
+
+    def __init__(self, iteration, action):
+        from mmengine.hooks import Hook
+
+        class _Act(Hook):
+            def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+                if runner.iter + 1 == iteration:
+                    action()
+
+        self.hook = _Act()
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "weights.pth"
+    save_checkpoint(dict(state_dict=dict(w=torch.ones(3))), str(path))
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        save_checkpoint(dict(state_dict=dict(w=torch.zeros(3))), str(path))
+    assert torch.equal(read_checkpoint(path)["state_dict"]["w"], torch.ones(3))
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
+    seen = []
+    replace = os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(sorted(p.name for p in tmp_path.iterdir())))
+    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(Path(a).read_bytes()), replace(a, b)))
+    AtomicLocalBackend().put(b"whole", tmp_path / "new.pth")
+    assert seen == [[".new.pth.part"], b"whole"]
+    assert [p.name for p in tmp_path.iterdir()] == ["new.pth"]
+
+
+def test_the_old_checkpoint_outlives_the_writing_of_the_new_one(tmp_path, monkeypatch):
+    runner = runner_of(tmp_path)
+    there = []
+    save = runner.save_checkpoint
+
+    def note(*args, **kwargs):
+        there.append(sorted(p.name for p in tmp_path.glob("*.pth")))
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(runner, "save_checkpoint", note)
+    runner.train()
+    assert there == [[], ["epoch_1.pth"]]
+    assert [p.name for p in tmp_path.glob("*.pth")] == ["epoch_2.pth"]  # max_keep_ckpts=1
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "epoch_2.pth")
+
+
+def test_sigterm_saves_and_the_run_goes_on_with_the_next_batch(tmp_path):
+    straight = runner_of(tmp_path / "straight")
+    straight.train()
+
+    stopped = runner_of(tmp_path / "stopped", hooks=[Act(BATCHES + 2, terminate).hook])
+    with pytest.raises(SystemExit) as stop:
+        stopped.train()
+    assert stop.value.code == 143
+    path = tmp_path / "stopped" / "iter_7.pth"
+    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == str(path)
+
+    again = runner_of(tmp_path / "stopped", load_from=str(path), resume=True)
+    again.train()
+    assert stopped.model.seen + again.model.seen == straight.model.seen
+    assert torch.equal(again.model.layer.weight, straight.model.layer.weight)
+    assert again.iter == straight.iter == 2 * BATCHES
+
+
+def test_accumulated_gradients_are_used_before_a_stop(tmp_path):
+    runner = runner_of(tmp_path, hooks=[Act(1, terminate).hook])
+    runner.optim_wrapper["accumulative_counts"] = 5
+    with pytest.raises(SystemExit):
+        runner.train()
+    assert [p.name for p in tmp_path.glob("iter_*.pth")] == ["iter_5.pth"]
+
+
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    runner = runner_of(tmp_path, model=Line(nan_at=BATCHES + 3))
+    with pytest.raises(TrainingStopped, match=r"iteration 8 \(epoch 2\): loss is nan; .*epoch_1\.pth"):
+        runner.train()
+    weights = read_checkpoint(tmp_path / "epoch_1.pth")["state_dict"]
+    assert all(torch.isfinite(value).all() for value in weights.values())
+    assert [p.name for p in tmp_path.glob("*.pth")] == ["epoch_1.pth"]
+
+
+def test_weights_that_turned_nan_are_not_saved(tmp_path):
+    model = Line()
+    runner = runner_of(
+        tmp_path, model=model, hooks=[Act(2 * BATCHES, lambda: model.layer.weight.data.fill_(torch.inf)).hook]
+    )
+    with pytest.raises(TrainingStopped, match="iteration 10 .*tensors of the model .* are no longer finite.*epoch_1"):
+        runner.train()
+    assert [p.name for p in tmp_path.glob("*.pth")] == ["epoch_1.pth"]
+
+
+def test_a_config_without_seed_takes_that_of_the_run_it_resumes():
+    cfg = Config(dict(randomness=dict(seed=None)))
+    adopt_seed(cfg, dict(meta=dict(seed=77)))
+    assert cfg.randomness.seed == 77
+    adopt_seed(cfg, dict(meta=dict(seed=3)))
+    assert cfg.randomness.seed == 77  # what the config says stands
+
+
+def test_parts_that_a_config_chose_itself_stay():
+    cfg = Config(dict(train_cfg=dict(type="IterBasedTrainLoop"), default_hooks=dict(checkpoint=dict(type="MyHook"))))
+    guard_training(cfg)
+    assert cfg.train_cfg.type == "IterBasedTrainLoop" and cfg.default_hooks.checkpoint.type == "MyHook"
