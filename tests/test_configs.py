@@ -63,7 +63,7 @@ def test_parts_of_the_real_size_fit_each_other(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_config_opens_with_its_recipe_command_and_result(path):
-    head = path.read_text().split("_base_")[0]
+    head = path.read_text().split("\n_base_")[0]
     assert [field for field in HEADER if field not in head] == []
     assert path.stem in head or "THIS" in head
 

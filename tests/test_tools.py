@@ -151,7 +151,7 @@ def test_training_leaves_a_checkpoint_and_its_config(trained, config):
     again = run.prepare_training(str(trained / config.name))
     kinds = [backend["type"] for backend in again.visualizer.vis_backends]
     assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]  # once, though the file names it already
-    assert [hook["type"] for hook in again.custom_hooks] == ["PeakMemoryHook"]
+    assert [hook["type"] for hook in again.custom_hooks] == ["PeakMemoryHook", "CurvesHook"]
 
 
 def test_resume_goes_on_after_the_last_checkpoint(trained, options, tmp_path):

@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 
 def commit() -> str | None:
     """Commit of the checkout that this package runs from, with "-dirty" behind it after changes; None elsewhere."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():  # installed: a repository further up would be someone else's
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
