@@ -20,7 +20,12 @@ ROOT = Path(__file__).resolve().parent.parent
 model_table = importlib.import_module("tools.model_table")
 TABLE = ROOT / "docs" / "models.md"
 CONFIGS = model_table.find_configs()
-CHEAP = ("maskrcnn_maxvit_t_coco", "cascade_maskrcnn_maxvit_t_896_coco", "upernet_maxvit_t_ade20k")
+CHEAP = (
+    "maskrcnn_maxvit_t_coco",
+    "cascade_maskrcnn_maxvit_t_896_coco",
+    "upernet_maxvit_t_ade20k",
+    "finetune_maxvit_t_384_imagenet",
+)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ NONE = "-"
 
 # <head>_<backbone>_<size>[_<variant>]_<data>.py, as CONTRIBUTING.md has it.
 _NAME = re.compile(
-    r"(?P<head>\w+)_(?P<backbone>[a-z0-9]+)_(?P<size>t|s|b|l|xl)(_(?P<variant>\w+))?_(?P<data>coco|ade20k)"
+    r"(?P<head>\w+)_(?P<backbone>[a-z0-9]+)_(?P<size>t|s|b|l|xl)(_(?P<variant>\w+))?_(?P<data>coco|ade20k|imagenet)"
 )
 _SECTIONS = {
     "maskrcnn_coco": "Mask R-CNN on COCO",
@@ -29,8 +29,14 @@ _SECTIONS = {
     "upernet_ade20k": "UPerNet on ADE20K",
     "fpn_ade20k": "Semantic FPN on ADE20K",
     "mask2former_ade20k": "Mask2Former on ADE20K",
+    "pretrain_imagenet": "Pretraining on ImageNet-1k",
+    "finetune_imagenet": "Fine-tuning on ImageNet-1k",
 }
-_METRICS = {"coco": ("box AP", "mask AP"), "ade20k": ("mIoU", "multi-scale and flipped")}
+_METRICS = {
+    "coco": ("box AP", "mask AP"),
+    "ade20k": ("mIoU", "multi-scale and flipped"),
+    "imagenet": ("top-1", "top-5"),
+}
 _BACKBONES = dict(maxvit="MaxViT", swin="Swin", convnext="ConvNeXt", gcvit="GC ViT", coatnet="CoAtNet")
 _MODELS = dict(coatnet_t="timm CoAtNet-0")  # timm's own variant, whose accuracy is not the paper's
 _SCHEDULES = {12: "1x", 36: "3x"}
@@ -91,7 +97,7 @@ def _line(*cells: str) -> str:
 
 
 def find_configs() -> list[Path]:
-    """All configs of the folder but demos, sizes of a family in ascending order."""
+    """All configs of the folder but those of MaxViT-mini, which are demos; sizes of a family in ascending order."""
     order = ["maxvit", "t", "s", "b", "l", "xl"]
 
     def key(path: Path) -> tuple:
@@ -99,13 +105,13 @@ def find_configs() -> list[Path]:
         backbone = (name["backbone"] != "maxvit", name["backbone"])
         return name["head"], name["data"], backbone, order.index(name["size"]), name["variant"] or ""
 
-    return sorted((p for p in (ROOT / "configs").glob("*.py") if not p.name.startswith("demo_")), key=key)
+    return sorted((p for p in (ROOT / "configs").glob("*.py") if "_mini_" not in p.name), key=key)
 
 
 def _parse(path: Path) -> re.Match:
     name = _NAME.fullmatch(path.stem)
     if not name:
-        raise ValueError(f"{path} is not named <head>_<backbone>_<size>[_<variant>]_<coco or ade20k>.py")
+        raise ValueError(f"{path} is not named <head>_<backbone>_<size>[_<variant>]_<coco, ade20k or imagenet>.py")
     return name
 
 
@@ -140,7 +146,7 @@ def config_row(path: Path) -> Row:
     return Row(
         section=f"{name['head']}{'_square' if square else ''}_{name['data']}",
         model=label,
-        top1=_top1().get(label, NONE),
+        top1=_top1(label, str(width) if name["data"] == "imagenet" else "224"),
         schedule=_schedule(cfg.train_cfg),
         image=f"{width}x{height}",
         params=f"{complexity.count_parameters(model) / 1e6:.1f}",
@@ -153,10 +159,13 @@ def config_row(path: Path) -> Row:
 
 def _image_size(cfg, model) -> tuple[int, int]:
     """Width and height: a fixed size of the backbone, else what test images are resized to."""
+    data = cfg.test_dataloader.dataset
+    if cfg.model.type == "ImageClassifier":
+        return data.transform.input_size, data.transform.input_size
     fixed = getattr(model.backbone, "img_size", None)
     if fixed:
         return fixed[1], fixed[0]
-    scales = {tuple(step["scale"]) for step in cfg.test_dataloader.dataset.pipeline if step["type"] == "Resize"}
+    scales = {tuple(step["scale"]) for step in data.pipeline if step["type"] == "Resize"}
     if len(scales) != 1:
         raise ValueError(
             f"The test pipeline of {cfg.filename} resizes to {sorted(scales)}: it takes one size to count at"
@@ -181,10 +190,11 @@ def _own_results(path: Path, data: str) -> tuple[str, str]:
     return tuple(match[1] if match else NONE for match in found)
 
 
-def _top1() -> dict[str, str]:
-    """ImageNet top-1 by backbone, as published."""
+def _top1(model: str, side: str) -> str:
+    """Published ImageNet top-1 of a backbone, of MaxViT at images of ``side`` pixels."""
     peers = {row.model: row.top1 for row in published_rows()}
-    return peers | {row["model"]: row["top1"] for row in published_backbones() if row["side"] == "224"}
+    known = {row["model"]: row["top1"] for row in published_backbones() if row["side"] == side}
+    return (peers | known).get(model, NONE)
 
 
 def backbone_line(row: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Multiply-adds of a detector or segmentor at an image size.
+"""Multiply-adds of a detector, segmentor or classifier at an image size.
 
 Counted are the convolutions, linear layers and the two products of each attention, which is what published FLOPs of
 this field count: on Swin-T and -S with Mask R-CNN they come to 266.6 and 358.6 G at 1280x800, published as 267 and 359
@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from .classification.classifier import ImageClassifier
+
 # Regions that published counts of two-stage detectors run through the heads, for every stage of a cascade.
 BOX_REGIONS = 1000
 MASK_REGIONS = 100
@@ -33,20 +35,23 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_network(net: nn.Module, height: int, width: int) -> int:
-    """Multiply-adds of a network of timm, made on the meta device, for one image of ``height`` by ``width`` pixels."""
+    """Multiply-adds of a network of timm on the meta device, for one image of ``height`` by ``width`` pixels."""
     with _counting() as counter:
         net.eval()(torch.empty(1, 3, height, width, device="meta"))
     return counter.get_total_flops() // 2
 
 
 def count_model(model: nn.Module, height: int, width: int) -> int:
-    """Multiply-adds to find or segment things in one image; heads that only training uses are left out.
+    """Multiply-adds to find, segment or classify things in one image; heads that only training uses are left out.
 
     Args:
-        model: detector of mmdet or segmentor of mmseg. Its weights are lost: it cannot be used afterwards.
+        model: detector of mmdet, segmentor of mmseg or ``ImageClassifier``. Its weights are lost: it cannot be used
+            afterwards.
         height: of the image in pixels.
         width: likewise.
     """
+    if isinstance(model, ImageClassifier):
+        return count_network(model.backbone.to("meta"), height, width)
     model.eval()
     device = "cpu" if _needs_values(model) else "meta"
     for part in [model.backbone, model.neck] if model.with_neck else [model.backbone]:
