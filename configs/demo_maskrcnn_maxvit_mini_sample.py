@@ -3,7 +3,7 @@
 # Recipe:   that of maskrcnn_maxvit_t_coco.py, from random weights, with small images, thin heads and a short schedule.
 # Command:  python tools/make_sample_data.py data/sample && python tools/train.py THIS --data-root data/sample/coco
 # Machine:  2 CPU cores, batch 4: from random weights many small steps learn more than few large ones.
-# Result:   box AP50 0.637, mask AP50 0.592 on unseen images; 26 minutes of CPU time.
+# Result:   box AP50 0.597, mask AP50 0.543 on unseen images in 13.9 minutes, 24 minutes of CPU time.
 _base_ = ["./maskrcnn_maxvit_t_coco.py", "./_base_/sample_coco.py"]
 
 width = {{_base_.sample_width}}
