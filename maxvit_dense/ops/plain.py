@@ -14,7 +14,7 @@ def _additive_mask(bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
         return bias
     # Expanded first, so that a symbolic number of windows is never compared with 1 for broadcasting.
     masked = bias.expand(mask.shape[0], -1, -1, -1).masked_fill(~mask, float("-inf"))
-    if batch > 1:
+    if batch != 1:  # an empty batch too
         masked = masked.repeat(batch, 1, 1, 1)
     return masked
 

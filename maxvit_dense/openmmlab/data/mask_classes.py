@@ -87,7 +87,10 @@ def _point_to(cfg: Config, folder: MaskFolder, named: dict[int, str]) -> None:
     """Have all phases read ``folder``."""
     importlib.import_module(_MODULE)
     _import_in(cfg)
+    names = tuple(named.values())
     for phase, dataset in phase_datasets(cfg, PHASES):
+        own = dataset.get("metainfo") or {}
+        keeps_colours = tuple(own.get("classes", ())) == names and "palette" in own
         images, masks = (str(path.relative_to(folder.root)) for path in folder.split(_SPLIT_OF[phase]))
         for key in ("img_suffix", "seg_map_suffix", "reduce_zero_label", "ann_file", "data_prefix", "metainfo"):
             dataset.pop(key, None)
@@ -96,7 +99,7 @@ def _point_to(cfg: Config, folder: MaskFolder, named: dict[int, str]) -> None:
             data_root=str(folder.root),
             data_prefix=dict(img_path=images, seg_map_path=masks),
             values=list(named),
-            metainfo=own_metainfo(tuple(named.values())),
+            metainfo=own if keeps_colours else own_metainfo(names),
         )
     for part in (*(cfg.get(f"{phase}_dataloader") for phase in PHASES), cfg.get("tta_pipeline")):
         for step in _annotation_steps(part):
