@@ -134,6 +134,7 @@ def test_fine_tuning_follows_the_papers_table(size, pixels, window):
     assert cfg.test_dataloader.dataset.transform.crop_mode == "squash"
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.11."), reason="FSDP of PyTorch 2.11 dies with SIGSEGV on a CPU")
 def test_weights_in_shards_train_in_two_processes(data, tmp_path):
     """As far as a CPU goes: in float32, and gloo in the place of NCCL."""
 
