@@ -28,6 +28,7 @@ sample_train_dataloader = dict(
     num_workers=1,
     dataset=dict(**sample_data, pipeline=sample_train_pipeline),
 )
+sample_train_pairs = dict(sample_train_dataloader, batch_size=2)
 sample_val_dataloader = dict(num_workers=1, dataset=dict(**sample_data, pipeline=sample_test_pipeline))
 sample_evaluator = dict(ann_file="data/sample/coco/annotations/instances_val2017.json")
 
@@ -42,11 +43,12 @@ sample_auto_scale_lr = dict(base_batch_size=4)
 sample_hooks = dict(logger=dict(interval=20), checkpoint=dict(max_keep_ckpts=1))
 
 
-# For the heavier families: minutes, not a quarter of an hour. 100 steps are an epoch of the 400 images.
-def short(steps):
+# For the heavier families: minutes, not a quarter of an hour.
+def short(steps, batch_size=4):
+    epochs = steps * batch_size // 400  # images of the training set
     return dict(
         steps=steps,
-        by_epoch=dict(max_epochs=steps // 100, val_interval=steps // 100),
+        by_epoch=dict(max_epochs=epochs, val_interval=epochs),
         by_step=dict(max_iters=steps, val_interval=steps),
         param_scheduler=[
             dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
@@ -58,3 +60,4 @@ def short(steps):
 sample_400 = short(400)
 sample_600 = short(600)
 sample_800 = short(800)
+sample_1200_pairs = short(1200, batch_size=2)
