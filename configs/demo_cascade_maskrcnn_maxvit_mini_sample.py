@@ -38,6 +38,6 @@ test_evaluator = {{_base_.sample_evaluator}}
 train_cfg = {{_base_.sample_1200_pairs.by_epoch}}
 param_scheduler = {{_base_.sample_1200_pairs.param_scheduler}}
 optim_wrapper = {{_base_.sample_optim_wrapper}}
-auto_scale_lr = {{_base_.sample_auto_scale_lr}}
+auto_scale_lr = dict(base_batch_size=2)
 default_hooks = {{_base_.sample_hooks}}
 randomness = dict(seed=0)
