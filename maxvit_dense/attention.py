@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
+import torch
 import torch.fx
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from .ops import partition_attention
+from .ops.fused import add_to, can_fuse, gelu_algorithm, linear_gelu
 from .partition import Partition
 from .rel_pos import RelPosBias
 
@@ -56,6 +58,7 @@ class PartitionAttention(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
         self.mlp = Mlp(dim, MLP_RATIO * dim, act_layer=act_layer, **dd)
         self.drop_path2 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.gelu = ""  # formula for fused operators, set when folded
 
     def init_weights(self) -> None:
         """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
@@ -67,7 +70,18 @@ class PartitionAttention(nn.Module):
                 else:
                     nn.init.zeros_(module.bias)
 
+    def reparameterize(self) -> None:
+        """Lets CPU inference use fused operators (``ops.fused``); called by ``timm.utils.reparameterize_model``."""
+        self.gelu = gelu_algorithm(self.mlp.act)
+
+    @torch.jit.unused
+    def _forward_fused(self, x: Tensor, partition: Partition) -> Tensor:
+        x = add_to(self.attn(self.norm1(x), partition), x)
+        return add_to(self.mlp.fc2(linear_gelu(self.norm2(x), self.mlp.fc1, self.gelu)), x)
+
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
+        if not torch.jit.is_scripting() and self.gelu != "" and can_fuse(x):
+            return self._forward_fused(x, partition)
         x = x + self.drop_path1(self.attn(self.norm1(x), partition))
         return x + self.drop_path2(self.mlp(self.norm2(x)))

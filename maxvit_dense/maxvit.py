@@ -28,6 +28,7 @@ from .partition import Partition, make_partitions
 from .sizes import ceil_div
 
 PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers the whole map
+GATE_WEIGHT_STAGES = 2  # whose maps have more positions than channels at 224 pixels already (MBConv's gate_weight)
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ class MaxViTBlock(nn.Module):
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
         conv_style: ConvStyle,
+        gate_weight: bool,
         drop_path: float = 0.0,
         device=None,
         dtype=None,
     ):
         super().__init__()
         kwargs = dict(act_layer=act_layer, drop_path=drop_path, device=device, dtype=dtype)
-        self.conv = MBConv(in_chs, out_chs, stride, style=conv_style, **kwargs)
+        self.conv = MBConv(in_chs, out_chs, stride, style=conv_style, gate_weight=gate_weight, **kwargs)
         self.attn_block = PartitionAttention(out_chs, table_window, **kwargs)
         self.attn_grid = PartitionAttention(out_chs, table_window, **kwargs)
 
@@ -139,11 +141,12 @@ class MaxViTStage(nn.Module):
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
         conv_style: ConvStyle,
+        gate_weight: bool,
         device=None,
         dtype=None,
     ):
         super().__init__()
-        kwargs = dict(act_layer=act_layer, conv_style=conv_style, device=device, dtype=dtype)
+        kwargs = dict(act_layer=act_layer, conv_style=conv_style, gate_weight=gate_weight, device=device, dtype=dtype)
         self.grad_checkpointing = False
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
@@ -215,8 +218,9 @@ class MaxViT(nn.Module):
         table_window = self._window_for(self.img_size)
         drop_paths = calculate_drop_path_rates(drop_path_rate, cfg.depths, stagewise=True)
         in_chs = cfg.stem_dim
-        for dim, stage_drop_paths in zip(cfg.dims, drop_paths, strict=True):
-            stage = MaxViTStage(in_chs, dim, stage_drop_paths, table_window, act_layer, cfg.conv_style, **dd)
+        for i, (dim, stage_drop_paths) in enumerate(zip(cfg.dims, drop_paths, strict=True)):
+            style = dict(act_layer=act_layer, conv_style=cfg.conv_style, gate_weight=i < GATE_WEIGHT_STAGES)
+            stage = MaxViTStage(in_chs, dim, stage_drop_paths, table_window, **style, **dd)
             self.stages.append(stage)
             in_chs = dim
         self.feature_info = [dict(num_chs=cfg.stem_dim, reduction=2, module="stem")] + [

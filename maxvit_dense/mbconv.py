@@ -15,6 +15,7 @@ from timm.layers import DropPath, SqueezeExcite
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from .ops.fused import add_to, can_fuse, conv_gelu, gelu_algorithm
 from .sizes import ceil_div, is_multiple
 
 EXPANSION = 4  # of the output width
@@ -49,15 +50,23 @@ class ConvStyle:
 OFFICIAL_STYLE = ConvStyle()
 
 
-def _pad_to_halve(x: Tensor, same_padding: bool) -> Tensor:
-    """Zeros around a map, so that a 3x3 window of stride 2 takes n to ceil(n / 2).
+def _halving_padding(x: Tensor, same_padding: bool) -> tuple[int, int, int, int]:
+    """(left, right, top, bottom) zeros around a map, so that a 3x3 window of stride 2 takes n to ceil(n / 2).
 
     TensorFlow's SAME padding has n % 2 of them before the map and one after it. Padding by 1 on each side, less the
     zeros that no window reaches, has it the other way round. It is written as arithmetic on the size, without a branch
     on it, so that tracing, export and compilation keep sizes free.
     """
     height, width = _odd(x.shape[2]), _odd(x.shape[3])
-    return F.pad(x, (width, 1, height, 1) if same_padding else (1, width, 1, height))
+    return (width, 1, height, 1) if same_padding else (1, width, 1, height)
+
+
+def _clear_padding(x: Tensor, padding: tuple[int, int, int, int]) -> None:
+    """Sets the padded edges of a map to zero, in place."""
+    left, right, top, bottom = padding
+    height, width = x.shape[2], x.shape[3]
+    for edge in (x[:, :, :top], x[:, :, height - bottom :], x[..., :left], x[..., width - right :]):
+        edge.zero_()
 
 
 class HalvingConv2d(nn.Conv2d):
@@ -70,7 +79,7 @@ class HalvingConv2d(nn.Conv2d):
         self.same_padding = same_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(_pad_to_halve(x, self.same_padding), self.weight, self.bias)
+        return self._conv_forward(F.pad(x, _halving_padding(x, self.same_padding)), self.weight, self.bias)
 
 
 def _conv3x3(
@@ -102,7 +111,7 @@ def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
     With SAME padding over 2x2 real positions, at an odd edge fewer; else over 3x3, zeros around the map counted.
     """
     if not same_padding:
-        return F.avg_pool2d(_pad_to_halve(x, same_padding), 3, 2)
+        return F.avg_pool2d(F.pad(x, _halving_padding(x, same_padding)), 3, 2)
     height, width = x.shape[2], x.shape[3]
     if not (is_multiple(height, 2) and is_multiple(width, 2)):
         # An edge counted twice weighs as much as one counted alone.
@@ -166,6 +175,13 @@ class Stem(nn.Module):
         return self.conv2(self.act1(self.norm1(x)))
 
 
+class SqueezeGate(SqueezeExcite):
+    """timm's squeeze-and-excitation up to its gate, (B, C, H, W) -> (B, C, 1, 1)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
 class Shortcut(nn.Module):
     """Shortcut of a stride-2 MBConv: an average, then a 1x1 convolution if widths differ (or always)."""
 
@@ -183,6 +199,10 @@ class MBConv(nn.Module):
     """Inverted bottleneck with squeeze-and-excitation, pre-normalised (paper, section 3.3 and A.1).
 
     (B, in_chs, H, W) -> (B, out_chs, ceil(H / stride), ceil(W / stride)).
+
+    Args:
+        gate_weight: multiply the gate into the weight of the last convolution, once an image, rather than into the
+            map. The result is the same; it is the cheaper way where the map has more positions than outputs.
     """
 
     def __init__(
@@ -193,12 +213,15 @@ class MBConv(nn.Module):
         act_layer: Callable[[], nn.Module],
         style: ConvStyle = OFFICIAL_STYLE,
         drop_path: float = 0.0,
+        gate_weight: bool = False,
         device=None,
         dtype=None,
     ):
         super().__init__()
         dd = {"device": device, "dtype": dtype}
         mid_chs = EXPANSION * out_chs
+        self.gate_weight = gate_weight
+        self.gelu = ""  # formula for fused operators, set when folded
         self.shortcut = Shortcut(in_chs, out_chs, style, **dd) if stride == 2 else nn.Identity()
         self.pre_norm = _batch_norm(in_chs, **dd)
         self.conv1_1x1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
@@ -207,7 +230,7 @@ class MBConv(nn.Module):
         self.conv2_kxk = _conv3x3(mid_chs, mid_chs, stride, style, groups=mid_chs, bias=False, **dd)
         self.norm2 = _batch_norm(mid_chs, **dd)
         self.act2 = act_layer()
-        self.se = SqueezeExcite(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)
+        self.se = SqueezeGate(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)
         self.conv3_1x1 = nn.Conv2d(mid_chs, out_chs, 1, **dd)
         self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
 
@@ -215,15 +238,43 @@ class MBConv(nn.Module):
         init_convs(self)
 
     def reparameterize(self) -> None:
-        """Folds all three BatchNorms, for inference; called by ``timm.utils.reparameterize_model``."""
+        """Folds all three BatchNorms, for inference; called by ``timm.utils.reparameterize_model``.
+
+        From then on CPU inference fuses activations into the convolutions before them (``ops.fused``).
+        """
         _fold_bn_before(self.pre_norm, self.conv1_1x1)
         _fold_bn_after(self.conv1_1x1, self.norm1)
         _fold_bn_after(self.conv2_kxk, self.norm2)
         self.pre_norm, self.norm1, self.norm2 = nn.Identity(), nn.Identity(), nn.Identity()
+        self.gelu = gelu_algorithm(self.act1)
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Last convolution of the gated map, (B, mid_chs, H, W) -> (B, out_chs, H, W)."""
+        gate = self.se(x)
+        if not self.gate_weight:
+            return self.conv3_1x1(x * gate)
+        weight = gate.flatten(1).unsqueeze(1) * self.conv3_1x1.weight.flatten(1)  # (B, out, mid)
+        tokens = x.permute(0, 2, 3, 1).reshape(x.shape[0], x.shape[2] * x.shape[3], x.shape[1])
+        tokens = torch.baddbmm(self.conv3_1x1.bias, tokens, weight.transpose(1, 2))
+        return tokens.view(x.shape[0], x.shape[2], x.shape[3], weight.shape[1]).permute(0, 3, 1, 2)
+
+    @torch.jit.unused
+    def _forward_fused(self, x: Tensor) -> Tensor:
+        shortcut = self.shortcut(x)
+        if isinstance(self.conv2_kxk, HalvingConv2d):
+            # Padding is cheaper before the expansion. There the bias would fill it, so it is cleared once more.
+            padding = _halving_padding(x, self.conv2_kxk.same_padding)
+            x = conv_gelu(F.pad(x, padding), self.conv1_1x1, self.gelu)
+            _clear_padding(x, padding)
+        else:
+            x = conv_gelu(x, self.conv1_1x1, self.gelu)
+        x = conv_gelu(x, self.conv2_kxk, self.gelu)
+        return add_to(self._project(x), shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting() and self.gelu != "" and can_fuse(x):
+            return self._forward_fused(x)
         shortcut = self.shortcut(x)
         x = self.act1(self.norm1(self.conv1_1x1(self.pre_norm(x))))
         x = self.act2(self.norm2(self.conv2_kxk(x)))
-        x = self.conv3_1x1(self.se(x))
-        return shortcut + self.drop_path(x)
+        return shortcut + self.drop_path(self._project(x))
