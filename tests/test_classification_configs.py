@@ -9,6 +9,9 @@ pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openm
 
 import timm  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+from timm.data import create_transform  # noqa: E402
+from timm.data.auto_augment import RandAugment  # noqa: E402
 
 from maxvit_dense.openmmlab import run  # noqa: E402
 from tests.class_folders import write_folders  # noqa: E402
@@ -106,8 +109,35 @@ def test_pretraining_follows_the_papers_table(size):
     assert optimizer.lr * cosine.eta_min_ratio == pytest.approx(1e-5)
     assert cfg.optim_wrapper.clip_grad.max_norm == 1.0
     assert cfg.model.data_preprocessor.mixup == dict(mixup_alpha=0.8) and cfg.model.label_smoothing == 0.1
-    assert cfg.train_dataloader.dataset.transform.auto_augment == "rand-m15-n2"
+    assert_paper_augmentation(cfg)
     assert cfg.default_hooks.ema.momentum == pytest.approx(1 - 0.9999)
+    assert cfg.sync_bn == "torch"
+
+
+def assert_paper_augmentation(cfg):
+    """Two operations for every image, at magnitude 15 of 10."""
+    transform = create_transform(**cfg.train_dataloader.dataset.transform, is_training=True)
+    (augment,) = (step for step in transform.transforms if isinstance(step, RandAugment))
+    assert augment.num_layers == 2
+    assert {(op.prob, op.magnitude, op.magnitude_max, op.magnitude_std) for op in augment.ops} == {(1.0, 15, 15, 0)}
+
+
+def test_the_average_decays_as_the_official_codes():
+    hook = Config.fromfile(FOLDER / "pretrain_maxvit_t_imagenet.py").default_hooks.ema
+    assert hook.type == "StepEMAHook"
+    norm = torch.nn.BatchNorm1d(1)  # its statistics are averaged too
+    average = MODELS.get(hook.ema_type)(norm, **{k: hook[k] for k in ("momentum", "gamma", "update_buffers")})
+    average.update_parameters(norm)  # the first step is where it begins
+    wanted = norm.weight.item(), norm.running_mean.item()
+    for step in range(5):
+        norm.weight.data.fill_(torch.randn(()))
+        norm.running_mean.fill_(torch.randn(()))
+        average.update_parameters(norm)
+        decay = min(0.9999, (1 + step) / (10 + step))
+        now = norm.weight.item(), norm.running_mean.item()
+        wanted = tuple(decay * old + (1 - decay) * new for old, new in zip(wanted, now, strict=True))
+    found = average.module.weight.item(), average.module.running_mean.item()
+    assert found == pytest.approx(wanted, abs=1e-6)
 
 
 def test_the_pytorch_recipe_differs_as_published():
@@ -115,7 +145,12 @@ def test_the_pytorch_recipe_differs_as_published():
     assert cfg.train_dataloader.dataset.transform.auto_augment == "rand-m15-mstd0.5-inc1"
     assert cfg.model.data_preprocessor.mixup == dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5)
     assert cfg.model.data_preprocessor.random_erasing == dict(probability=0.25, mode="pixel")
-    assert "ema" not in cfg.default_hooks
+    assert "ema" not in cfg.default_hooks and "sync_bn" not in cfg
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 3e-3, 0.05)
+    assert (cfg.total_batch_size, cfg.train_cfg.max_epochs, cfg.model.label_smoothing) == (4096, 300, 0.1)
+    assert cfg.optim_wrapper.clip_grad.max_norm == 1.0
+    assert optimizer.lr * cfg.param_scheduler[1].eta_min_ratio == pytest.approx(1e-5)
     assert cfg.param_scheduler[0].end == 30 and cfg.param_scheduler[0].start_factor * 3e-3 == pytest.approx(1e-6)
 
 
@@ -126,7 +161,11 @@ def test_fine_tuning_follows_the_papers_table(size, pixels, window):
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 5e-5, 1e-8)
     assert (cfg.total_batch_size, cfg.train_cfg.max_epochs, cfg.param_scheduler) == (512, 30, [])
-    assert cfg.model.data_preprocessor.mixup is None and cfg.model.data_preprocessor.mean == (0.5, 0.5, 0.5)
+    assert (cfg.optim_wrapper.clip_grad.max_norm, cfg.model.label_smoothing) == (1.0, 0.1)
+    assert cfg.default_hooks.ema.momentum == pytest.approx(1 - 0.9999)
+    assert_paper_augmentation(cfg)
+    images = cfg.model.data_preprocessor
+    assert images.mixup is None and images.mean == images.std == (0.5, 0.5, 0.5)
     assert cfg.model.network.window_size == window
     assert cfg.model.init_cfg.checkpoint == f"maxvit_{size}.in1k" and not cfg.model.init_cfg.head
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):

@@ -102,6 +102,10 @@ def test_training_shows_accuracy_throughput_and_time_left(trained):
     assert re.search(r"accuracy/top1: [\d.]+  accuracy/top5: 100.0", log)
 
 
+def test_the_average_moves_at_optimizer_steps_alone(trained):
+    assert read_checkpoint(trained / "iter_12.pth")["ema_state_dict"]["steps"] == 6  # two batches a step
+
+
 def test_the_work_dirs_config_evaluates_its_checkpoint(trained, capsys, tmp_path):
     arguments = [str(trained / "tiny.py"), str(trained / "iter_12.pth"), "--out", str(tmp_path / "r.json")]
     assert evaluate([*arguments, "--work-dir", str(tmp_path / "work")]) == 0
