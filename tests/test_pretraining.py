@@ -346,13 +346,37 @@ def test_an_unreadable_image_stops_training_unless_it_may_be_skipped(options, tm
     assert log.count("bee/3.png") == 2 and "1 images left out so far, which cannot be read" in log
 
 
-def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_path):
-    root = write_folders(tmp_path / "copy")
+def cows_for_cats(root):
     for split in ("train", "val"):
         (root / split / "cat").rename(root / split / "cow")
-    options[2] = str(root)
+    return str(root)
+
+
+def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_path):
+    options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
     said = refused(evaluate, [options[0], str(trained / "iter_12.pth"), *options[1:]], capsys, tmp_path)
     assert "1 classes that the checkpoint was not trained on (cow)" in said
+
+
+def test_going_on_with_other_classes_is_refused_even_with_as_many(trained, options, capsys, tmp_path):
+    options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
+    said = refused(train, [*options, "--resume", str(trained / "iter_12.pth")], capsys, tmp_path)
+    assert "1 classes that the checkpoint was not trained on (cow)" in said
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_classifier_is_kept_for_the_same_classes_alone(trained, options, tmp_path, same):
+    root = write_folders(tmp_path / "copy")
+    start = dict(type="Pretrained", checkpoint=str(trained / "iter_12.pth"), head=True)
+    cfg = run.prepare_training(
+        options[0], data_root=str(root) if same else cows_for_cats(root), work_dir=options[4],
+        overrides={"model.init_cfg": start},
+    )  # fmt: skip
+    model = run.build_model(cfg)
+    fresh = model.backbone.net.head.fc.weight.clone()
+    model.init_weights()
+    theirs = read_checkpoint(trained / "iter_12.pth")["state_dict"]["backbone.net.head.fc.weight"]
+    assert torch.equal(model.backbone.net.head.fc.weight, theirs if same else fresh)
 
 
 def test_the_optimizer_state_of_another_model_is_refused(trained, options, capsys, tmp_path):

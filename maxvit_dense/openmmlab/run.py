@@ -85,10 +85,11 @@ def prepare_training(
     if data_root or class_file:
         adopt_classes(cfg, ("train", "val"), overrides, class_file)
     check_datasets(cfg, ("train", "val"), bad_boxes)
-    prepare_classification(cfg, ("train", "val"), overrides)
+    resumed = read_checkpoint(cfg.load_from) if cfg.get("resume") and cfg.get("load_from") else None
+    prepare_classification(cfg, ("train", "val"), overrides, resumed)
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
-    _check_start(cfg, model)
+    _check_start(cfg, model, resumed)
     _check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
@@ -298,10 +299,9 @@ def _resume_path(resume: str, work_dir: str) -> str:
     return path if os.path.isfile(path) else os.path.join(work_dir, os.path.basename(path))
 
 
-def _check_start(cfg: Config, model: nn.Module) -> None:
-    """Read the checkpoint that training starts from."""
-    if cfg.get("resume") and cfg.get("load_from"):
-        checkpoint = read_checkpoint(cfg.load_from)
+def _check_start(cfg: Config, model: nn.Module, checkpoint: Mapping[str, Any] | None) -> None:
+    """Hold the checkpoint to resume against the model, or read what training starts from."""
+    if checkpoint is not None:
         absent = [key for key in _RESUME_KEYS if key not in checkpoint]
         if absent:
             raise InputError(
