@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 
 pytest.importorskip("mmdet", reason="tools/ need mmdet (pip install maxvit_dense[openmmlab])")
@@ -17,6 +18,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import all_reduce, get_rank  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 
+from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
@@ -100,6 +102,28 @@ def test_training_shows_accuracy_throughput_and_time_left(trained):
         assert figure in line
     assert "[2][6/6]" in line
     assert re.search(r"accuracy/top1: [\d.]+  accuracy/top5: 100.0", log)
+
+
+def test_a_run_becomes_weights_with_a_card_that_timm_loads(trained, tmp_path):
+    convert = importlib.import_module("tools.convert_checkpoint").main
+    for options, weights in ((), "averaged"), (("--raw",), "raw"):
+        assert convert([str(trained), str(tmp_path / weights), *options]) == 0
+        card = json.loads((tmp_path / weights / "card.json").read_text())
+        assert (card["recipe"]["config"], card["data"], card["weights"]) == ("tiny", "images", weights)
+        assert card["trained_with"] == dict(commit=card["commit"], versions=card["versions"])  # this very software
+        assert (card["metric"] or {}).keys() == ({"accuracy/top1", "accuracy/top5"} if weights == "averaged" else set())
+        net = timm.create_model(f"local-dir:{tmp_path / weights}", pretrained=True)
+        assert card["epoch"] == 2 and net.num_classes == 3
+        assert net.pretrained_cfg["label_names"] == list(CLASSES)
+
+
+def test_weights_of_the_middle_of_an_epoch_have_no_metric(trained):
+    log = next(trained.glob("*/vis_data/scalars.json"))
+    whole = log.read_text()
+    log.write_text(whole + json.dumps({"accuracy/top1": 1.0, "step": 1}) + "\n")  # as if epoch 1 had been evaluated
+    middle = read_source(str(trained / "iter_10.pth")).run
+    log.write_text(whole)
+    assert (middle.epoch, middle.iter, middle.metric) == (1, 10, None)
 
 
 def test_the_average_moves_at_optimizer_steps_alone(trained):
@@ -258,7 +282,6 @@ def test_a_tag_decides_size_crop_and_normalisation(options, data, tmp_path):
 
 
 def test_weights_of_timm_are_evaluated(config, tmp_path, capsys):
-    import timm
     from safetensors.torch import save_file
 
     net = timm.create_model("maxvit_mini", num_classes=3)

@@ -21,6 +21,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
 
 from ..errors import TrainingStopped
+from ..export.provenance import commit, versions
 
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
 
@@ -49,6 +50,8 @@ register_backend("local", AtomicLocalBackend, force=True, prefixes="")
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's checkpoints, with the old ones deleted after the new one is whole; SIGTERM saves one more first.
 
+    They say what commit and versions of the software the run trains with, as ``meta["software"]``.
+
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
     ``--resume`` goes on in the middle of the epoch. A second SIGTERM ends the process as usual.
     """
@@ -56,11 +59,15 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner) -> None:
         super().before_train(runner)
         self.stop_requested = False
+        self.software = dict(commit=commit(), versions=versions())
         signal.signal(signal.SIGTERM, self._request_stop)
 
     def after_train(self, runner) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         super().after_train(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"]["software"] = self.software
 
     def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)
