@@ -13,12 +13,17 @@ from mmengine.registry import MODELS  # noqa: E402
 from timm.data import create_transform  # noqa: E402
 from timm.data.auto_augment import RandAugment  # noqa: E402
 
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.export.sources import read_source  # noqa: E402
+from maxvit_dense.export.write import identify  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import write_folders  # noqa: E402
 from tests.processes import run_processes  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(p for p in FOLDER.glob("*.py") if "pretrain_" in p.stem or p.stem.startswith("finetune_"))
+FSDP = FOLDER / "pretrain_maxvit_l_fsdp_imagenet.py"
 HEADER = ("Recipe:", "Command:", "Result:")
 # Paper, table 12: stochastic depth by size.
 DROP_PATH = dict(t=0.2, s=0.3, b=0.4, l=0.6)
@@ -29,7 +34,7 @@ def data(tmp_path_factory):
     return write_folders(tmp_path_factory.mktemp("data") / "images", per_class=4)
 
 
-def small(path, data, work_dir, launcher="none", **changes):
+def small(path, data, work_dir, launcher="none", resume=None, **changes):
     """The same config with the smallest network on small images, prepared for a Runner."""
     loaders = {
         f"{phase}_dataloader.{key}": value
@@ -50,7 +55,12 @@ def small(path, data, work_dir, launcher="none", **changes):
         **changes,
     }
     return run.prepare_training(
-        str(path), data_root=str(data), work_dir=str(work_dir), overrides=overrides, launcher=launcher
+        str(path),
+        data_root=str(data),
+        work_dir=str(work_dir),
+        overrides=overrides,
+        launcher=launcher,
+        resume=resume,
     )
 
 
@@ -177,12 +187,27 @@ def test_fine_tuning_follows_the_papers_table(size, pixels, window):
 def test_weights_in_shards_train_in_two_processes(data, tmp_path):
     """As far as a CPU goes: in float32, and gloo in the place of NCCL."""
 
-    def shard():
-        overrides = {"strategy.model_wrapper.mixed_precision": None, "total_batch_size": 8}
-        cfg = small(FOLDER / "pretrain_maxvit_l_fsdp_imagenet.py", data, tmp_path, "pytorch", **overrides)
+    def shard(epochs, resume=None):
+        overrides = {
+            "strategy.model_wrapper.mixed_precision": None,
+            "total_batch_size": 8,
+            "train_cfg.max_epochs": epochs,
+        }
+        cfg = small(FSDP, data, tmp_path, "pytorch", resume, **overrides)
         cfg.strategy.model_wrapper.update(device_id=torch.device("cpu"))
         cfg.strategy.model_wrapper.auto_wrap_policy.min_num_params = 100_000
         runner = run.build_runner(cfg)
         runner.train()
 
-    assert run_processes(shard, 2) == [0, 0]
+    assert run_processes(lambda: shard(1), 2) == [0, 0]
+    assert run_processes(lambda: shard(2, "auto"), 2) == [0, 0]
+    first, second = (read_source(str(tmp_path / f"epoch_{i}.pth")) for i in (1, 2))
+    assert identify(second.weights).variant == "maxvit_mini"  # whole weights, as every other training's
+    assert (second.run.epoch, second.run.iter) == (2, 2 * first.run.iter)
+    best = read_checkpoint(next(tmp_path.glob("best_*.pth")))["meta"]
+    assert (best["epoch"], best["iter"]) in {(1, first.run.iter), (2, second.run.iter)}
+
+
+def test_amp_beside_a_strategys_own_precision_is_refused(data, tmp_path):
+    with pytest.raises(InputError, match="--amp does not go with ResumableFSDPStrategy"):
+        run.prepare_training(str(FSDP), data_root=str(data), work_dir=str(tmp_path / "work"), amp=True)
