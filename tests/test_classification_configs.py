@@ -1,5 +1,8 @@
 """Every config of ImageNet training builds, takes a step and evaluates at a small size, and follows its recipe."""
 
+import importlib
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,22 @@ def test_config_builds_its_own_network_with_the_papers_depth(path):
     assert network.model_name == f"maxvit_{size}"
     assert network.drop_path_rate == DROP_PATH.get(size, 0.0)
     assert net.num_classes == 1000
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/pretraining.md"])
+def test_pretraining_fine_tuning_and_detection_are_three_commands_that_fit_the_configs(document):
+    text = (FOLDER.parent / document).read_text().replace("\\\n", " ")
+    commands = re.findall(
+        r"(?:python|torchrun \S+) tools/train\.py (configs/(?:pretrain|finetune|maskrcnn)_\S+.*)", text
+    )
+    parse = importlib.import_module("tools.train")._parser().parse_args
+    arguments = [parse(shlex.split(command)) for command in commands]
+    pretrain, finetune, detect = (one for one in arguments if one.data_root in ("imagenet/", "coco/"))
+    configs = [Config.fromfile(FOLDER.parent / one.config) for one in (pretrain, finetune, detect)]
+    last = f"work_dirs/{Path(pretrain.config).stem}/epoch_{configs[0].train_cfg.max_epochs}.pth"
+    assert finetune.cfg_options == {"model.init_cfg.checkpoint": last}
+    assert detect.cfg_options == {"model.backbone.init_cfg.checkpoint": last}
+    assert configs[1].model.init_cfg.type == configs[2].model.backbone.init_cfg.type == "Pretrained"
 
 
 @pytest.mark.parametrize("size", "tsbl")
