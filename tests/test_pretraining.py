@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 
 pytest.importorskip("mmdet", reason="tools/ need mmdet (pip install maxvit_dense[openmmlab])")
 
@@ -21,7 +22,7 @@ from mmengine.hooks import Hook  # noqa: E402
 from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
-from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
+from tests.class_folders import CLASSES, write_class_tars, write_folders, write_shards, write_tars  # noqa: E402
 from tests.processes import run_processes, start  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -307,6 +308,8 @@ REFUSED = [
     (["model.network.num_classes=7"], "num_classes is 7, but .* has 3 classes"),
     (["model.network.model_name=maxvit_huge"], "cannot be built: .*no network maxvit_huge"),
     (["model.network.model_name=maxvit_t.in2k"], "no weights maxvit_t.in2k; there are in1k"),
+    (["train_dataloader.dataset.transform.auto_augment=foo-m9"], "train_dataloader.dataset.transform cannot be built"),
+    (["val_dataloader.dataset.transform.interpolation=foo"], "val_dataloader.dataset.transform cannot be .*foo"),
     (["train_dataloader.dataset.unreadable=ignore"], "unreadable='ignore': give 'refuse' or 'skip'"),
 ]
 
@@ -357,6 +360,42 @@ def test_data_that_cannot_be_trained_on_is_refused(options, spoil, message, caps
     assert re.search(message, said), said
 
 
+@pytest.mark.parametrize("write", [write_tars, write_class_tars, write_shards])
+@pytest.mark.parametrize("keep", [0.5, 0.0])
+def test_a_damaged_tar_file_is_refused(options, write, keep, capsys, tmp_path):
+    options[2] = str(write(tmp_path / "tars"))
+    archive = max(path for path in (tmp_path / "tars").rglob("*.tar") if "train" in f"{path.parent.name}/{path.name}")
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(len(content) * keep) + 100] + (b"" if keep else b"no tar" * 200))
+    assert "is cut off or no tar file" in refused(train, options, capsys, tmp_path)
+
+
+def test_a_layer_decay_outside_its_range_is_told(options, capsys):
+    assert train([*options, "--cfg-options", "optim_wrapper.paramwise_cfg.layer_decay_rate=2"]) == 2
+    assert "layer_decay_rate=2: give a factor above 0 and up to 1" in capsys.readouterr().err
+
+
+def test_images_none_of_which_can_be_read_are_told(options, capsys, tmp_path):
+    options[2] = str(write_folders(tmp_path / "copy"))
+    for path in (tmp_path / "copy" / "train").rglob("*.png"):
+        path.write_text("no image")
+    assert train([*options, "--cfg-options", "train_dataloader.dataset.unreadable=skip"]) == 2
+    assert "Not one train image of" in capsys.readouterr().err
+
+
+def test_an_unreadable_image_is_left_out_of_an_evaluation_if_asked(options, capsys, tmp_path):
+    root = write_folders(tmp_path / "copy")
+    (root / "val" / "bee" / "1.png").write_text("no image")
+    weights = timm.create_model("maxvit_mini", num_classes=3).state_dict()
+    torch.save(weights, tmp_path / "mini.pth")
+    arguments = [options[0], str(tmp_path / "mini.pth"), "--data-root", str(root), *options[3:]]
+    assert evaluate(arguments) == 2
+    assert re.search(r"bee/1\.png cannot be read as an image", capsys.readouterr().err)
+    assert evaluate([*arguments, "--cfg-options", "test_dataloader.dataset.unreadable=skip"]) == 0
+    assert "1 images left out so far, which cannot be read" in log_of(tmp_path / "work")
+    assert "accuracy/top5" in capsys.readouterr().out
+
+
 def test_an_unreadable_image_stops_training_unless_it_may_be_skipped(options, tmp_path, capsys):
     root = write_folders(tmp_path / "copy")
     (root / "train" / "bee" / "3.png").write_text("no image")
@@ -379,6 +418,19 @@ def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_
     options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
     said = refused(evaluate, [options[0], str(trained / "iter_12.pth"), *options[1:]], capsys, tmp_path)
     assert "1 classes that the checkpoint was not trained on (cow)" in said
+
+
+def test_weights_of_another_number_of_classes_are_refused(options, capsys, tmp_path):
+    torch.save(timm.create_model("maxvit_mini", num_classes=5).state_dict(), tmp_path / "five.pth")
+    said = refused(evaluate, [options[0], str(tmp_path / "five.pth"), *options[1:]], capsys, tmp_path)
+    assert "another model" in said and "head.fc.weight: [5, 256], not [3, 256]" in said
+
+
+def test_torchvisions_file_is_refused_by_the_official_network(options, capsys, tmp_path):
+    torch.save(torchvision.models.maxvit_t(input_size=(224, 224)).state_dict(), tmp_path / "tv.pth")
+    arguments = [options[0], str(tmp_path / "tv.pth"), *options[1:], "--cfg-options"]
+    said = refused(evaluate, [*arguments, "model.network.model_name=maxvit_t"], capsys, tmp_path)
+    assert "maxvit_t.tv_in1k" in said and said.count("\n") < 5
 
 
 def test_going_on_with_other_classes_is_refused_even_with_as_many(trained, options, capsys, tmp_path):

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from timm.data import resolve_data_config
+from timm.data import create_transform, resolve_data_config
 
 from ...errors import InputError
 from ...variants import default_cfgs
@@ -54,6 +54,7 @@ def prepare_classification(
     _adopt_class_folders(cfg, phases, overrides, checkpoint)
     _adopt_tag(cfg, overrides)
     _fit_targets(cfg)
+    _check_transforms(cfg, phases)
     if "train" in phases:
         _adopt_head(cfg, cfg.train_dataloader.dataset.metainfo.classes)
         _accumulate(cfg)
@@ -145,6 +146,18 @@ def _fit_targets(cfg: Config) -> None:
     cfg.model.data_preprocessor.label_smoothing = cfg.model.get("label_smoothing", 0.1)
     for _, dataset in phase_datasets(cfg, _PHASES):
         dataset.transform.update(mean=cfg.model.data_preprocessor.mean, std=cfg.model.data_preprocessor.std)
+
+
+def _check_transforms(cfg: Config, phases: tuple[str, ...]) -> None:
+    """Build each transform as its data set will."""
+    for phase, dataset in phase_datasets(cfg, phases):
+        try:
+            create_transform(**dataset.transform, is_training=dataset.get("training", False), normalize=False)
+        except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:  # timm's, by argument
+            raise InputError(
+                f"{phase}_dataloader.dataset.transform cannot be built: {type(error).__name__}: {error}. It takes the "
+                f"arguments of timm.data.create_transform; it is {dict(dataset.transform)}."
+            ) from error
 
 
 def _accumulate(cfg: Config) -> None:
