@@ -1,6 +1,8 @@
 # MaxViT-L on ImageNet-1k from scratch, with weights, gradients and moments in shards over the GPUs (FSDP).
 #
-# Recipe:   as pretrain_maxvit_l_imagenet.py, without moving average, which would hold a whole copy on each GPU.
+# Recipe:   as pretrain_maxvit_l_imagenet.py, without moving average, which would hold a whole copy on each GPU, and
+#           with BatchNorm over each GPU's own images: mmengine's FSDP strategy has no SyncBN.
+#           XL: --cfg-options model.network.model_name=maxvit_xl model.network.drop_path_rate=0.7
 # Command:  torchrun --nproc_per_node=8 tools/train.py configs/pretrain_maxvit_l_fsdp_imagenet.py --launcher pytorch \
 #               --data-root imagenet/
 # GPUs:     as pretrain_maxvit_l_imagenet.py. bfloat16 comes from the strategy: leave --amp out.

@@ -9,10 +9,12 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from torch import nn
 
 pytest.importorskip("mmengine")
 
 from mmengine.logging import MessageHub  # noqa: E402
+from mmengine.model import convert_sync_batchnorm  # noqa: E402
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
@@ -229,6 +231,21 @@ def test_frozen_statistics_stay():
     model(torch.randn(2, 3, 32, 32), torch.tensor([0, 1]), mode="loss")
     assert torch.equal(model.backbone.net.stages[0].blocks[0].conv.norm1.running_mean, before)
     assert model.backbone.training
+
+
+def test_the_runners_conversion_to_sync_bn_changes_norms_alone():
+    model = classifier()
+    weights, others = copy.deepcopy(model.state_dict()), sum(not isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
+    converted = convert_sync_batchnorm(model, "torch")
+    parts = dict(converted.named_modules())
+    assert norms and all(type(parts[name]) is nn.SyncBatchNorm for name in norms)
+    assert all(
+        (parts[name].eps, parts[name].momentum) == (m.eps, m.momentum) == (1e-3, 0.01) for name, m in norms.items()
+    )
+    assert len(parts) - len(norms) == others
+    assert converted.state_dict().keys() == weights.keys()
+    assert all(torch.equal(value, weights[name]) for name, value in converted.state_dict().items())
 
 
 def test_recomputing_blocks_changes_no_gradient():

@@ -1,5 +1,8 @@
 """Every config of ImageNet training builds, takes a step and evaluates at a small size, and follows its recipe."""
 
+import importlib
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,13 +12,21 @@ pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openm
 
 import timm  # noqa: E402
 from mmengine.config import Config  # noqa: E402
+from mmengine.registry import MODELS  # noqa: E402
+from timm.data import create_transform  # noqa: E402
+from timm.data.auto_augment import RandAugment  # noqa: E402
 
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.export.sources import read_source  # noqa: E402
+from maxvit_dense.export.write import identify  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import write_folders  # noqa: E402
 from tests.processes import run_processes  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(p for p in FOLDER.glob("*.py") if "pretrain_" in p.stem or p.stem.startswith("finetune_"))
+FSDP = FOLDER / "pretrain_maxvit_l_fsdp_imagenet.py"
 HEADER = ("Recipe:", "Command:", "Result:")
 # Paper, table 12: stochastic depth by size.
 DROP_PATH = dict(t=0.2, s=0.3, b=0.4, l=0.6)
@@ -26,7 +37,7 @@ def data(tmp_path_factory):
     return write_folders(tmp_path_factory.mktemp("data") / "images", per_class=4)
 
 
-def small(path, data, work_dir, launcher="none", **changes):
+def small(path, data, work_dir, launcher="none", resume=None, **changes):
     """The same config with the smallest network on small images, prepared for a Runner."""
     loaders = {
         f"{phase}_dataloader.{key}": value
@@ -47,7 +58,12 @@ def small(path, data, work_dir, launcher="none", **changes):
         **changes,
     }
     return run.prepare_training(
-        str(path), data_root=str(data), work_dir=str(work_dir), overrides=overrides, launcher=launcher
+        str(path),
+        data_root=str(data),
+        work_dir=str(work_dir),
+        overrides=overrides,
+        launcher=launcher,
+        resume=resume,
     )
 
 
@@ -96,6 +112,22 @@ def test_config_builds_its_own_network_with_the_papers_depth(path):
     assert net.num_classes == 1000
 
 
+@pytest.mark.parametrize("document", ["README.md", "docs/pretraining.md"])
+def test_pretraining_fine_tuning_and_detection_are_three_commands_that_fit_the_configs(document):
+    text = (FOLDER.parent / document).read_text().replace("\\\n", " ")
+    commands = re.findall(
+        r"(?:python|torchrun \S+) tools/train\.py (configs/(?:pretrain|finetune|maskrcnn)_\S+.*)", text
+    )
+    parse = importlib.import_module("tools.train")._parser().parse_args
+    arguments = [parse(shlex.split(command)) for command in commands]
+    pretrain, finetune, detect = (one for one in arguments if one.data_root in ("imagenet/", "coco/"))
+    configs = [Config.fromfile(FOLDER.parent / one.config) for one in (pretrain, finetune, detect)]
+    last = f"work_dirs/{Path(pretrain.config).stem}/epoch_{configs[0].train_cfg.max_epochs}.pth"
+    assert finetune.cfg_options == {"model.init_cfg.checkpoint": last}
+    assert detect.cfg_options == {"model.backbone.init_cfg.checkpoint": last}
+    assert configs[1].model.init_cfg.type == configs[2].model.backbone.init_cfg.type == "Pretrained"
+
+
 @pytest.mark.parametrize("size", "tsbl")
 def test_pretraining_follows_the_papers_table(size):
     cfg = Config.fromfile(FOLDER / f"pretrain_maxvit_{size}_imagenet.py")
@@ -106,8 +138,35 @@ def test_pretraining_follows_the_papers_table(size):
     assert optimizer.lr * cosine.eta_min_ratio == pytest.approx(1e-5)
     assert cfg.optim_wrapper.clip_grad.max_norm == 1.0
     assert cfg.model.data_preprocessor.mixup == dict(mixup_alpha=0.8) and cfg.model.label_smoothing == 0.1
-    assert cfg.train_dataloader.dataset.transform.auto_augment == "rand-m15-n2"
+    assert_paper_augmentation(cfg)
     assert cfg.default_hooks.ema.momentum == pytest.approx(1 - 0.9999)
+    assert cfg.sync_bn == "torch"
+
+
+def assert_paper_augmentation(cfg):
+    """Two operations for every image, at magnitude 15 of 10."""
+    transform = create_transform(**cfg.train_dataloader.dataset.transform, is_training=True)
+    (augment,) = (step for step in transform.transforms if isinstance(step, RandAugment))
+    assert augment.num_layers == 2
+    assert {(op.prob, op.magnitude, op.magnitude_max, op.magnitude_std) for op in augment.ops} == {(1.0, 15, 15, 0)}
+
+
+def test_the_average_decays_as_the_official_codes():
+    hook = Config.fromfile(FOLDER / "pretrain_maxvit_t_imagenet.py").default_hooks.ema
+    assert hook.type == "StepEMAHook"
+    norm = torch.nn.BatchNorm1d(1)  # its statistics are averaged too
+    average = MODELS.get(hook.ema_type)(norm, **{k: hook[k] for k in ("momentum", "gamma", "update_buffers")})
+    average.update_parameters(norm)  # the first step is where it begins
+    wanted = norm.weight.item(), norm.running_mean.item()
+    for step in range(5):
+        norm.weight.data.fill_(torch.randn(()))
+        norm.running_mean.fill_(torch.randn(()))
+        average.update_parameters(norm)
+        decay = min(0.9999, (1 + step) / (10 + step))
+        now = norm.weight.item(), norm.running_mean.item()
+        wanted = tuple(decay * old + (1 - decay) * new for old, new in zip(wanted, now, strict=True))
+    found = average.module.weight.item(), average.module.running_mean.item()
+    assert found == pytest.approx(wanted, abs=1e-6)
 
 
 def test_the_pytorch_recipe_differs_as_published():
@@ -115,7 +174,12 @@ def test_the_pytorch_recipe_differs_as_published():
     assert cfg.train_dataloader.dataset.transform.auto_augment == "rand-m15-mstd0.5-inc1"
     assert cfg.model.data_preprocessor.mixup == dict(mixup_alpha=0.8, cutmix_alpha=1.0, prob=1.0, switch_prob=0.5)
     assert cfg.model.data_preprocessor.random_erasing == dict(probability=0.25, mode="pixel")
-    assert "ema" not in cfg.default_hooks
+    assert "ema" not in cfg.default_hooks and "sync_bn" not in cfg
+    optimizer = cfg.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 3e-3, 0.05)
+    assert (cfg.total_batch_size, cfg.train_cfg.max_epochs, cfg.model.label_smoothing) == (4096, 300, 0.1)
+    assert cfg.optim_wrapper.clip_grad.max_norm == 1.0
+    assert optimizer.lr * cfg.param_scheduler[1].eta_min_ratio == pytest.approx(1e-5)
     assert cfg.param_scheduler[0].end == 30 and cfg.param_scheduler[0].start_factor * 3e-3 == pytest.approx(1e-6)
 
 
@@ -126,7 +190,11 @@ def test_fine_tuning_follows_the_papers_table(size, pixels, window):
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 5e-5, 1e-8)
     assert (cfg.total_batch_size, cfg.train_cfg.max_epochs, cfg.param_scheduler) == (512, 30, [])
-    assert cfg.model.data_preprocessor.mixup is None and cfg.model.data_preprocessor.mean == (0.5, 0.5, 0.5)
+    assert (cfg.optim_wrapper.clip_grad.max_norm, cfg.model.label_smoothing) == (1.0, 0.1)
+    assert cfg.default_hooks.ema.momentum == pytest.approx(1 - 0.9999)
+    assert_paper_augmentation(cfg)
+    images = cfg.model.data_preprocessor
+    assert images.mixup is None and images.mean == images.std == (0.5, 0.5, 0.5)
     assert cfg.model.network.window_size == window
     assert cfg.model.init_cfg.checkpoint == f"maxvit_{size}.in1k" and not cfg.model.init_cfg.head
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
@@ -138,12 +206,27 @@ def test_fine_tuning_follows_the_papers_table(size, pixels, window):
 def test_weights_in_shards_train_in_two_processes(data, tmp_path):
     """As far as a CPU goes: in float32, and gloo in the place of NCCL."""
 
-    def shard():
-        overrides = {"strategy.model_wrapper.mixed_precision": None, "total_batch_size": 8}
-        cfg = small(FOLDER / "pretrain_maxvit_l_fsdp_imagenet.py", data, tmp_path, "pytorch", **overrides)
+    def shard(epochs, resume=None):
+        overrides = {
+            "strategy.model_wrapper.mixed_precision": None,
+            "total_batch_size": 8,
+            "train_cfg.max_epochs": epochs,
+        }
+        cfg = small(FSDP, data, tmp_path, "pytorch", resume, **overrides)
         cfg.strategy.model_wrapper.update(device_id=torch.device("cpu"))
         cfg.strategy.model_wrapper.auto_wrap_policy.min_num_params = 100_000
         runner = run.build_runner(cfg)
         runner.train()
 
-    assert run_processes(shard, 2) == [0, 0]
+    assert run_processes(lambda: shard(1), 2) == [0, 0]
+    assert run_processes(lambda: shard(2, "auto"), 2) == [0, 0]
+    first, second = (read_source(str(tmp_path / f"epoch_{i}.pth")) for i in (1, 2))
+    assert identify(second.weights).variant == "maxvit_mini"  # whole weights, as every other training's
+    assert (second.run.epoch, second.run.iter) == (2, 2 * first.run.iter)
+    best = read_checkpoint(next(tmp_path.glob("best_*.pth")))["meta"]
+    assert (best["epoch"], best["iter"]) in {(1, first.run.iter), (2, second.run.iter)}
+
+
+def test_amp_beside_a_strategys_own_precision_is_refused(data, tmp_path):
+    with pytest.raises(InputError, match="--amp does not go with ResumableFSDPStrategy"):
+        run.prepare_training(str(FSDP), data_root=str(data), work_dir=str(tmp_path / "work"), amp=True)

@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torchvision
 
 pytest.importorskip("mmdet", reason="tools/ need mmdet (pip install maxvit_dense[openmmlab])")
 
@@ -17,9 +19,10 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.dist import all_reduce, get_rank  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 
+from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
-from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
+from tests.class_folders import CLASSES, write_class_tars, write_folders, write_shards, write_tars  # noqa: E402
 from tests.processes import run_processes, start  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,6 +103,32 @@ def test_training_shows_accuracy_throughput_and_time_left(trained):
         assert figure in line
     assert "[2][6/6]" in line
     assert re.search(r"accuracy/top1: [\d.]+  accuracy/top5: 100.0", log)
+
+
+def test_a_run_becomes_weights_with_a_card_that_timm_loads(trained, tmp_path):
+    convert = importlib.import_module("tools.convert_checkpoint").main
+    for options, weights in ((), "averaged"), (("--raw",), "raw"):
+        assert convert([str(trained), str(tmp_path / weights), *options]) == 0
+        card = json.loads((tmp_path / weights / "card.json").read_text())
+        assert (card["recipe"]["config"], card["data"], card["weights"]) == ("tiny", "images", weights)
+        assert card["trained_with"] == dict(commit=card["commit"], versions=card["versions"])  # this very software
+        assert (card["metric"] or {}).keys() == ({"accuracy/top1", "accuracy/top5"} if weights == "averaged" else set())
+        net = timm.create_model(f"local-dir:{tmp_path / weights}", pretrained=True)
+        assert card["epoch"] == 2 and net.num_classes == 3
+        assert net.pretrained_cfg["label_names"] == list(CLASSES)
+
+
+def test_weights_of_the_middle_of_an_epoch_have_no_metric(trained):
+    log = next(trained.glob("*/vis_data/scalars.json"))
+    whole = log.read_text()
+    log.write_text(whole + json.dumps({"accuracy/top1": 1.0, "step": 1}) + "\n")  # as if epoch 1 had been evaluated
+    middle = read_source(str(trained / "iter_10.pth")).run
+    log.write_text(whole)
+    assert (middle.epoch, middle.iter, middle.metric) == (1, 10, None)
+
+
+def test_the_average_moves_at_optimizer_steps_alone(trained):
+    assert read_checkpoint(trained / "iter_12.pth")["ema_state_dict"]["steps"] == 6  # two batches a step
 
 
 def test_the_work_dirs_config_evaluates_its_checkpoint(trained, capsys, tmp_path):
@@ -254,7 +283,6 @@ def test_a_tag_decides_size_crop_and_normalisation(options, data, tmp_path):
 
 
 def test_weights_of_timm_are_evaluated(config, tmp_path, capsys):
-    import timm
     from safetensors.torch import save_file
 
     net = timm.create_model("maxvit_mini", num_classes=3)
@@ -280,6 +308,8 @@ REFUSED = [
     (["model.network.num_classes=7"], "num_classes is 7, but .* has 3 classes"),
     (["model.network.model_name=maxvit_huge"], "cannot be built: .*no network maxvit_huge"),
     (["model.network.model_name=maxvit_t.in2k"], "no weights maxvit_t.in2k; there are in1k"),
+    (["train_dataloader.dataset.transform.auto_augment=foo-m9"], "train_dataloader.dataset.transform cannot be built"),
+    (["val_dataloader.dataset.transform.interpolation=foo"], "val_dataloader.dataset.transform cannot be .*foo"),
     (["train_dataloader.dataset.unreadable=ignore"], "unreadable='ignore': give 'refuse' or 'skip'"),
 ]
 
@@ -330,6 +360,42 @@ def test_data_that_cannot_be_trained_on_is_refused(options, spoil, message, caps
     assert re.search(message, said), said
 
 
+@pytest.mark.parametrize("write", [write_tars, write_class_tars, write_shards])
+@pytest.mark.parametrize("keep", [0.5, 0.0])
+def test_a_damaged_tar_file_is_refused(options, write, keep, capsys, tmp_path):
+    options[2] = str(write(tmp_path / "tars"))
+    archive = max(path for path in (tmp_path / "tars").rglob("*.tar") if "train" in f"{path.parent.name}/{path.name}")
+    content = archive.read_bytes()
+    archive.write_bytes(content[: int(len(content) * keep) + 100] + (b"" if keep else b"no tar" * 200))
+    assert "is cut off or no tar file" in refused(train, options, capsys, tmp_path)
+
+
+def test_a_layer_decay_outside_its_range_is_told(options, capsys):
+    assert train([*options, "--cfg-options", "optim_wrapper.paramwise_cfg.layer_decay_rate=2"]) == 2
+    assert "layer_decay_rate=2: give a factor above 0 and up to 1" in capsys.readouterr().err
+
+
+def test_images_none_of_which_can_be_read_are_told(options, capsys, tmp_path):
+    options[2] = str(write_folders(tmp_path / "copy"))
+    for path in (tmp_path / "copy" / "train").rglob("*.png"):
+        path.write_text("no image")
+    assert train([*options, "--cfg-options", "train_dataloader.dataset.unreadable=skip"]) == 2
+    assert "Not one train image of" in capsys.readouterr().err
+
+
+def test_an_unreadable_image_is_left_out_of_an_evaluation_if_asked(options, capsys, tmp_path):
+    root = write_folders(tmp_path / "copy")
+    (root / "val" / "bee" / "1.png").write_text("no image")
+    weights = timm.create_model("maxvit_mini", num_classes=3).state_dict()
+    torch.save(weights, tmp_path / "mini.pth")
+    arguments = [options[0], str(tmp_path / "mini.pth"), "--data-root", str(root), *options[3:]]
+    assert evaluate(arguments) == 2
+    assert re.search(r"bee/1\.png cannot be read as an image", capsys.readouterr().err)
+    assert evaluate([*arguments, "--cfg-options", "test_dataloader.dataset.unreadable=skip"]) == 0
+    assert "1 images left out so far, which cannot be read" in log_of(tmp_path / "work")
+    assert "accuracy/top5" in capsys.readouterr().out
+
+
 def test_an_unreadable_image_stops_training_unless_it_may_be_skipped(options, tmp_path, capsys):
     root = write_folders(tmp_path / "copy")
     (root / "train" / "bee" / "3.png").write_text("no image")
@@ -342,13 +408,50 @@ def test_an_unreadable_image_stops_training_unless_it_may_be_skipped(options, tm
     assert log.count("bee/3.png") == 2 and "1 images left out so far, which cannot be read" in log
 
 
-def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_path):
-    root = write_folders(tmp_path / "copy")
+def cows_for_cats(root):
     for split in ("train", "val"):
         (root / split / "cat").rename(root / split / "cow")
-    options[2] = str(root)
+    return str(root)
+
+
+def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_path):
+    options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
     said = refused(evaluate, [options[0], str(trained / "iter_12.pth"), *options[1:]], capsys, tmp_path)
     assert "1 classes that the checkpoint was not trained on (cow)" in said
+
+
+def test_weights_of_another_number_of_classes_are_refused(options, capsys, tmp_path):
+    torch.save(timm.create_model("maxvit_mini", num_classes=5).state_dict(), tmp_path / "five.pth")
+    said = refused(evaluate, [options[0], str(tmp_path / "five.pth"), *options[1:]], capsys, tmp_path)
+    assert "another model" in said and "head.fc.weight: [5, 256], not [3, 256]" in said
+
+
+def test_torchvisions_file_is_refused_by_the_official_network(options, capsys, tmp_path):
+    torch.save(torchvision.models.maxvit_t(input_size=(224, 224)).state_dict(), tmp_path / "tv.pth")
+    arguments = [options[0], str(tmp_path / "tv.pth"), *options[1:], "--cfg-options"]
+    said = refused(evaluate, [*arguments, "model.network.model_name=maxvit_t"], capsys, tmp_path)
+    assert "maxvit_t.tv_in1k" in said and said.count("\n") < 5
+
+
+def test_going_on_with_other_classes_is_refused_even_with_as_many(trained, options, capsys, tmp_path):
+    options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
+    said = refused(train, [*options, "--resume", str(trained / "iter_12.pth")], capsys, tmp_path)
+    assert "1 classes that the checkpoint was not trained on (cow)" in said
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_classifier_is_kept_for_the_same_classes_alone(trained, options, tmp_path, same):
+    root = write_folders(tmp_path / "copy")
+    start = dict(type="Pretrained", checkpoint=str(trained / "iter_12.pth"), head=True)
+    cfg = run.prepare_training(
+        options[0], data_root=str(root) if same else cows_for_cats(root), work_dir=options[4],
+        overrides={"model.init_cfg": start},
+    )  # fmt: skip
+    model = run.build_model(cfg)
+    fresh = model.backbone.net.head.fc.weight.clone()
+    model.init_weights()
+    theirs = read_checkpoint(trained / "iter_12.pth")["state_dict"]["backbone.net.head.fc.weight"]
+    assert torch.equal(model.backbone.net.head.fc.weight, theirs if same else fresh)
 
 
 def test_the_optimizer_state_of_another_model_is_refused(trained, options, capsys, tmp_path):

@@ -88,12 +88,6 @@ def test_a_file_loads_with_another_number_of_classes(tmp_path):
     assert ours.get_classifier().weight.shape[0] == 7
 
 
-def test_torchvision_weights_do_not_load_into_the_official_network(tmp_path):
-    net = timm.create_model("maxvit_t")
-    with pytest.raises(ValueError, match="tv_in1k"):
-        checkpoint_filter_fn(torchvision_network().state_dict(), net)
-
-
 def test_any_image_size_runs_and_halves_rounding_up():
     net = fill_with_noise(timm.create_model("maxvit_t.tv_in1k", features_only=True)).eval()
     with torch.no_grad():
@@ -120,3 +114,49 @@ def test_folding_batch_norm_changes_nothing():
         wanted = ours(images)
         found = timm.utils.reparameterize_model(ours)(images)
     assert relative_difference(found, wanted) < 1e-4
+
+
+def official_timm(weights, path):
+    checkpoint_filter_fn(weights, timm.create_model("maxvit_t", device="meta"))
+
+
+def official_detector(weights, path):
+    backbones = pytest.importorskip("maxvit_dense.openmmlab.backbones.maxvit")
+    torch.save(weights, path)
+    backbones.MaxViT("t", init_cfg=dict(type="Pretrained", checkpoint=str(path))).init_weights()
+
+
+def official_classifier(weights, path):
+    classification = pytest.importorskip("maxvit_dense.openmmlab.classification")
+    images = dict(type="ImageBatch", mean=(0.5,) * 3, std=(0.5,) * 3)
+    classification.ImageClassifier(dict(model_name="maxvit_t"), images).load_state_dict(weights)
+
+
+@pytest.mark.parametrize("load", [official_timm, official_detector, official_classifier])
+@pytest.mark.parametrize("layout", [dict, from_torchvision], ids=["theirs", "ours"])
+def test_weights_of_torchvision_for_the_official_network_are_told_their_tag(load, layout, tmp_path):
+    with pytest.raises(ValueError, match=r"arch='t\.tv_in1k'"):
+        load(layout(torchvision_network().state_dict()), tmp_path / "tv.pth")
+
+
+@pytest.mark.parametrize("layout", [dict, from_torchvision], ids=["theirs", "ours"])
+def test_a_detector_and_a_classifier_take_torchvisions_weights_by_its_tag(layout, tmp_path):
+    backbones = pytest.importorskip("maxvit_dense.openmmlab.backbones.maxvit")
+    classification = pytest.importorskip("maxvit_dense.openmmlab.classification")
+    reference = torchvision_network()
+    weights, images = layout(reference.state_dict()), torch.randn(1, 3, 224, 224)
+    torch.save(weights, tmp_path / "tv.pth")
+    init_cfg = dict(type="Pretrained", checkpoint=str(tmp_path / "tv.pth"))
+    backbone = backbones.MaxViT("t.tv_in1k", init_cfg=init_cfg).eval()
+    backbone.init_weights()
+    classifier = classification.ImageClassifier(
+        dict(model_name=NAME), dict(type="ImageBatch", mean=(0.5,) * 3, std=(0.5,) * 3)
+    ).eval()
+    classifier.load_state_dict(weights)
+    with torch.no_grad():
+        last = backbone(images)[-1]
+        features = reference.stem(images)
+        for block in reference.blocks:
+            features = block(features)
+        assert relative_difference(last, features) < 1e-4
+        assert relative_difference(classifier(images, None), reference(images)) < 1e-4

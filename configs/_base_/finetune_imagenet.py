@@ -1,5 +1,6 @@
 # 30 epochs of fine-tuning at a larger size: AdamW, 512 images a step, constant learning rate, whole images squashed to
-# the square in training and evaluation, mean and std 0.5 (paper, table 12; google-research/maxvit).
+# the square in training and evaluation, mean and std 0.5 (paper, table 12; google-research/maxvit). RandAugment is
+# written as in imagenet.py.
 transform = dict(input_size=384, interpolation="bicubic")
 dataset = dict(type="ClassFolders", data_root="data/imagenet/")
 workers = dict(num_workers=8, persistent_workers=True, pin_memory=True, collate_fn=dict(type="default_collate"))
@@ -11,7 +12,7 @@ train_dataloader = dict(
         **dataset,
         split="train",
         training=True,
-        transform=dict(**transform, auto_augment="rand-m15-n2", scale=(1.0, 1.0), ratio=(0.01, 100.0)),
+        transform=dict(**transform, auto_augment="rand-m15-n2-p1-mmax15", scale=(1.0, 1.0), ratio=(0.01, 100.0)),
     ),
     **workers,
 )

@@ -1,7 +1,7 @@
 # Weights, gradients and moments in shards over the GPUs, through mmengine's strategy: for sizes that do not fit one.
 runner_type = "FlexibleRunner"
 strategy = dict(
-    type="FSDPStrategy",
+    type="ResumableFSDPStrategy",
     model_wrapper=dict(
         type="MMFullyShardedDataParallel",
         use_orig_params=True,  # the optimizer's rules go by the parameters' names

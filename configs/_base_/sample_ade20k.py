@@ -56,13 +56,19 @@ sample_val_dataloader = dict(
 sample_preprocessor = dict(size=sample_crop)
 sample_test_cfg = dict(crop_size=sample_crop, stride=(64, 64))
 
-sample_train_cfg = dict(max_iters=2000, val_interval=2000)
-sample_param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
-    dict(type="PolyLR", power=0.9, eta_min=0.0, by_epoch=False, begin=50, end=2000),
-]
 sample_optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0))
-sample_default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(interval=2000, max_keep_ckpts=1),
-)
+
+
+def schedule(steps):
+    return dict(
+        train_cfg=dict(max_iters=steps, val_interval=steps),
+        param_scheduler=[
+            dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=50),
+            dict(type="PolyLR", power=0.9, eta_min=0.0, by_epoch=False, begin=50, end=steps),
+        ],
+        default_hooks=dict(logger=dict(interval=20), checkpoint=dict(interval=steps, max_keep_ckpts=1)),
+    )
+
+
+sample_2000 = schedule(2000)
+sample_2600 = schedule(2600)

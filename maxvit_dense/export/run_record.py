@@ -29,11 +29,12 @@ class RunRecord:
         config_sha256: of the whole config as text, bases and command line merged in.
         data: name of the data root.
         epoch, iter: finished when the checkpoint was written.
-        metric: figures of the evaluation after that.
+        metric: figures of the evaluation right after that.
         classes: names.
         mean, std: of the normalisation, in units of images from 0 to 1.
         window_size: of the backbone: int, pair or "ratio".
         input_size: image side in pixels that a classifier is evaluated at.
+        software: commit and versions that it trained with.
         evaluation: timm's crop_pct, crop_mode and interpolation, of a classifier.
     """
 
@@ -48,6 +49,7 @@ class RunRecord:
     std: tuple[float, ...] | None = None
     window_size: Any = None
     input_size: int | None = None
+    software: dict[str, Any] | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)
 
 
@@ -82,19 +84,24 @@ def read_run(checkpoint: Mapping[str, Any], path: Path) -> RunRecord:
     roots = _find(cfg.get("train_dataloader"), "data_root")
     validation = cfg.get("val_dataloader") or cfg.get("test_dataloader")
     normalisation = [cfg.get("data_preprocessor"), _get(cfg, "model", "data_preprocessor"), validation]
-    by_epoch = _get(cfg, "default_hooks", "logger", "log_metric_by_epoch")
+    if _get(cfg, "default_hooks", "logger", "log_metric_by_epoch") is False:
+        epoch, evaluated = meta.get("epoch"), meta.get("iter")
+    else:
+        epoch, is_whole = _epochs(checkpoint)
+        evaluated = epoch if is_whole else None
     classes = _get(meta, "dataset_meta", "classes")
     return RunRecord(
         config=_TIME.sub("", str(meta.get("experiment_name", ""))) or None,
         config_sha256=hashlib.sha256(text.encode()).hexdigest(),
         data=next((Path(root).name for root in roots if isinstance(root, str) and root), None),
-        epoch=meta.get("epoch"),
+        epoch=epoch,
         iter=meta.get("iter"),
-        metric=_metric(path.parent, meta.get("iter" if by_epoch is False else "epoch")),
+        metric=None if evaluated is None else _metric(path.parent, evaluated),
         classes=tuple(map(str, classes)) if isinstance(classes, list | tuple) else None,
         mean=_unit(normalisation, "mean"),
         std=_unit(normalisation, "std"),
         window_size=_window_size(cfg.get("model")),
+        software=meta.get("software"),
         input_size=next((side for side in _find(validation, "input_size") if isinstance(side, int)), None),
         evaluation={
             key: value
@@ -147,6 +154,19 @@ def _parts(values: Any) -> Iterator[Mapping[str, Any]]:
 
 def _find(values: Any, key: str) -> Iterator[Any]:
     return (part[key] for part in _parts(values) if part.get(key) is not None)
+
+
+def _epochs(checkpoint: Mapping[str, Any]) -> tuple[int | None, bool]:
+    """Epochs that were finished, and whether no iteration of the next one was.
+
+    A checkpoint saved by iterations counts the epoch under way, even after its last one, as not finished.
+    """
+    meta, plan = checkpoint["meta"], _get(checkpoint, "message_hub", "runtime_info") or {}
+    epochs, iters, done = plan.get("max_epochs"), plan.get("max_iters"), meta.get("iter")
+    if not (epochs and iters and isinstance(done, int)):
+        return meta.get("epoch"), True
+    finished, more = divmod(done, iters // epochs)
+    return finished, more == 0
 
 
 def _window_size(model: Any) -> Any:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..variants import default_cfgs, fetch_published, find_published
 from ..weights.safe_load import extract_state_dict, read_checkpoint
 from ..weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
-from ..weights.torchvision_layout import from_torchvision, is_torchvision
+from ..weights.torchvision_layout import is_torchvision, own_layout
 from .run_record import RunRecord, is_run, last_checkpoint, read_run
 
 FIRST_CONV = "stem.conv1.weight"
@@ -95,11 +95,10 @@ def _read_checkpoint_file(path: Path, averaged: bool) -> Source:
 
 def _own_layout(state_dict: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
     """The MaxViT in a state dict, without the prefix of what it is part of."""
-    if is_torchvision(state_dict):
-        try:
-            return from_torchvision(state_dict)
-        except ValueError as error:
-            raise InputError(f"{name}: {error}") from error
+    try:
+        state_dict = own_layout(state_dict)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     prefixes = [key.removesuffix(FIRST_CONV) for key in state_dict if key.endswith(FIRST_CONV)]
     if len(prefixes) != 1:
         raise InputError(

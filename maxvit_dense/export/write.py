@@ -204,7 +204,7 @@ def prepare(source: Source, resize: str | None = None, tag: str | None = None) -
         table_window=list(network.table_window),
         resized_from=table if resize is not None else None,
         **_run_card(source),
-        commit=commit(),
+        commit=commit(),  # of the conversion
         versions=versions(),
     )
     labels = source.run.classes if source.run and len(source.run.classes or ()) == network.num_classes > 0 else None
@@ -285,7 +285,8 @@ def _run_card(source: Source) -> dict[str, Any]:
         return {}
     return dict(
         recipe=dict(config=run.config, sha256=run.config_sha256),
-        **{key: value for key, value in asdict(run).items() if key in ("data", "epoch", "iter", "metric", "classes")},
+        **{key: getattr(run, key) for key in ("data", "epoch", "iter", "metric", "classes")},
+        trained_with=run.software,
     )
 
 

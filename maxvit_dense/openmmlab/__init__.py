@@ -13,7 +13,7 @@ from . import checkpoint_io  # noqa: E402
 
 checkpoint_io.install()
 
-from . import classification, training_guard  # noqa: E402, F401 (they register themselves)
+from . import classification, sharded, training_guard  # noqa: E402, F401 (they register themselves)
 from .backbones.maxvit import MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .curves import CurvesHook  # noqa: E402

@@ -79,15 +79,20 @@ class Mismatch:
 
 def compare_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Mismatch:
     """Load ``weights`` into ``model`` as far as they fit, and tell what does not."""
-    own = model.state_dict()
+    own, renamed = model.state_dict(), {}
+    # Runs after the model's own hooks, which may rename: what it sees is what does not fit.
+    hook = model.register_load_state_dict_pre_hook(lambda module, found, *_: renamed.update(found))
     try:
         loaded = model.load_state_dict(weights, strict=False)
         missing, unexpected, reshaped = loaded.missing_keys, loaded.unexpected_keys, []
-    except RuntimeError:  # shapes differ, after the model's own load hooks have had their say
+    except RuntimeError:  # shapes differ
+        weights = renamed
         missing = [key for key in own if key not in weights]
         unexpected = [key for key in weights if key not in own]
         common = [key for key in own if key in weights and own[key].shape != weights[key].shape]
         reshaped = [f"{key}: {list(weights[key].shape)}, not {list(own[key].shape)}" for key in common]
+    finally:
+        hook.remove()
     # Counters that older checkpoints lack; BatchNorm only reads them when it has no momentum.
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     return Mismatch(tuple(missing), tuple(unexpected), tuple(reshaped))

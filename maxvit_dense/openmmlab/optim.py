@@ -8,6 +8,8 @@ from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS
 from torch import nn
 
+from ..errors import InputError
+
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
@@ -41,7 +43,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def _decay(self, params: list[dict], model: nn.Module) -> None:
         backbone = getattr(model, "backbone", None)
         if not hasattr(backbone, "layer_ids"):
-            raise ValueError(
+            raise InputError(
                 f"layer_decay_rate={self.layer_decay_rate} needs a backbone with layer_ids(), such as MaxViT; this "
                 f"model's is {type(backbone).__name__}. Set layer_decay_rate=1.0"
             )
@@ -55,7 +57,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _slow_backbone(self, params: list[dict], model: nn.Module) -> None:
         if not hasattr(model, "backbone"):
-            raise ValueError(
+            raise InputError(
                 f"backbone_lr_mult={self.backbone_lr_mult} needs a model with a backbone, which "
                 f"{type(model).__name__} has not. Set backbone_lr_mult=1.0"
             )
@@ -69,5 +71,5 @@ def _factor(paramwise_cfg: dict, name: str) -> float:
     """Take the factor of that name out, 1.0 where it is not given."""
     factor = paramwise_cfg.pop(name, 1.0)
     if not 0.0 < factor <= 1.0:
-        raise ValueError(f"{name}={factor!r}: give a factor above 0 and up to 1")
+        raise InputError(f"{name}={factor!r}: give a factor above 0 and up to 1")
     return factor

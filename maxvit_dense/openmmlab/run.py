@@ -85,10 +85,11 @@ def prepare_training(
     if data_root or class_file:
         adopt_classes(cfg, ("train", "val"), overrides, class_file)
     check_datasets(cfg, ("train", "val"), bad_boxes)
-    prepare_classification(cfg, ("train", "val"), overrides)
+    resumed = read_checkpoint(cfg.load_from) if cfg.get("resume") and cfg.get("load_from") else None
+    prepare_classification(cfg, ("train", "val"), overrides, resumed)
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
-    _check_start(cfg, model)
+    _check_start(cfg, model, resumed)
     _check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
@@ -268,6 +269,11 @@ def _use_amp(cfg: Config) -> None:
     kind = cfg.optim_wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
         raise InputError(f"--amp works with optim_wrapper type OptimWrapper, not {kind}. Leave it out.")
+    if cfg.get("strategy"):
+        raise InputError(
+            f"--amp does not go with {cfg.strategy.type}, which has its own mixed precision "
+            "(strategy.model_wrapper.mixed_precision). Leave it out."
+        )
     if get_device() == "cpu":
         raise InputError("--amp needs a GPU, and torch sees none here. Leave it out to train in float32.")
     cfg.optim_wrapper.type = "AmpOptimWrapper"
@@ -298,10 +304,9 @@ def _resume_path(resume: str, work_dir: str) -> str:
     return path if os.path.isfile(path) else os.path.join(work_dir, os.path.basename(path))
 
 
-def _check_start(cfg: Config, model: nn.Module) -> None:
-    """Read the checkpoint that training starts from."""
-    if cfg.get("resume") and cfg.get("load_from"):
-        checkpoint = read_checkpoint(cfg.load_from)
+def _check_start(cfg: Config, model: nn.Module, checkpoint: Mapping[str, Any] | None) -> None:
+    """Hold the checkpoint to resume against the model, or read what training starts from."""
+    if checkpoint is not None:
         absent = [key for key in _RESUME_KEYS if key not in checkpoint]
         if absent:
             raise InputError(

@@ -21,6 +21,7 @@ from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
 
 from ..errors import TrainingStopped
+from ..export.provenance import commit, versions
 
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
 
@@ -49,6 +50,8 @@ register_backend("local", AtomicLocalBackend, force=True, prefixes="")
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's checkpoints, with the old ones deleted after the new one is whole; SIGTERM saves one more first.
 
+    They say what commit and versions of the software the run trains with, as ``meta["software"]``.
+
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
     ``--resume`` goes on in the middle of the epoch. A second SIGTERM ends the process as usual.
     """
@@ -56,11 +59,17 @@ class SafeCheckpointHook(CheckpointHook):
     def before_train(self, runner) -> None:
         super().before_train(runner)
         self.stop_requested = False
+        self.place: dict[str, int] = {}  # epoch and iter of the checkpoint that is being saved
+        self.software = dict(commit=commit(), versions=versions())
         signal.signal(signal.SIGTERM, self._request_stop)
 
     def after_train(self, runner) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         super().after_train(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
+        # FlexibleRunner counts an epoch too many, or an iteration, in what is saved after an evaluation.
+        checkpoint["meta"].update(self.place, software=self.software)
 
     def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)
@@ -91,11 +100,17 @@ class SafeCheckpointHook(CheckpointHook):
         runner.visualizer.close()
         raise SystemExit(_SIGTERM_EXIT)
 
+    def _save_best_checkpoint(self, runner, metrics: dict[str, Any]) -> None:
+        self.place = dict(epoch=runner.epoch, iter=runner.iter)
+        super()._save_best_checkpoint(runner, metrics)
+        self.place = {}
+
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict[str, Any]) -> None:
         name = self.filename_tmpl.format(step)
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         outdated = self._outdated(runner, step) if self.max_keep_ckpts > 0 else []
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        self.place = dict(epoch=meta["epoch"], iter=meta["iter"])
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -107,6 +122,7 @@ class SafeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self.place = {}
         if is_main_process():
             self.file_backend.put_text(self.last_ckpt, os.path.join(runner.work_dir, "last_checkpoint"))
             for path in outdated:

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from ..rel_pos import resize_bias_table
-from .torchvision_layout import from_torchvision, is_torchvision
+from .torchvision_layout import own_layout
 
 TABLE_SUFFIX = "relative_position_bias_table"
+_BODY = ("stem.", "stages.")
 _SHOWN = 5  # mismatches listed in an error
 
 
@@ -41,8 +42,8 @@ def check_same_size(state_dict: dict[str, Tensor], model: nn.Module) -> None:
     own = model.state_dict()
     common = [k for k in state_dict if k in own and not k.startswith(("head.fc.", "stem.conv1."))]
     wrong = [k for k in common if state_dict[k].shape != own[k].shape]
-    absent = [k for k in own if k not in state_dict and k.startswith("stages.")]
-    foreign = [k for k in state_dict if k not in own and k.startswith("stages.")]
+    absent = [k for k in own if k not in state_dict and k.startswith(_BODY)]
+    foreign = [k for k in state_dict if k not in own and k.startswith(_BODY)]
     if common and not (wrong or absent or foreign):
         return
     examples = [f"{k}: {list(state_dict[k].shape)}, not {list(own[k].shape)}" for k in wrong[:_SHOWN]]
@@ -59,13 +60,6 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
 
     Called by timm for ``pretrained=True`` and for local files.
     """
-    if is_torchvision(state_dict):
-        state_dict = from_torchvision(state_dict)
-        if "stem.conv1.bias" in model.state_dict():
-            raise ValueError(
-                "these are torchvision's weights, of a network with other padding and activation: create "
-                "maxvit_t.tv_in1k for them (arch='t.tv_in1k' in an OpenMMLab config)"
-            )
-    state_dict = resize_bias_tables(state_dict, model)
+    state_dict = resize_bias_tables(own_layout(state_dict, model), model)
     check_same_size(state_dict, model)
     return state_dict

@@ -1,16 +1,19 @@
 """torchvision's ``maxvit_t`` weights in this package's layout (pytorch/vision ``torchvision/models/maxvit.py``)."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..attention import HEAD_DIM
+from ..errors import InputError
 from ..maxvit import MaxViTConfig
 from ..mbconv import ConvStyle
 
 _MARK = "blocks.0.layers.0.layers.MBconv.layers.conv_a.0.weight"
+_STEM_BIAS, _SHORTCUT = "stem.conv1.bias", "stages.0.blocks.0.conv.shortcut.expand.weight"  # in this package's layout
 _BLOCK = re.compile(r"blocks\.(\d+)\.layers\.(\d+)\.layers\.")
 _ATTENTIONS = {"window_attention.": "attn_block.", "grid_attention.": "attn_grid."}
 # By prefix; what follows it is the same in both layouts.
@@ -52,19 +55,45 @@ def torchvision_config(cfg: MaxViTConfig) -> MaxViTConfig:
     return replace(cfg, act_layer="gelu", conv_style=style, head_bias=False)
 
 
-def is_torchvision(state_dict: dict[str, Tensor]) -> bool:
+def is_torchvision(state_dict: Mapping[str, Tensor]) -> bool:
     """Whether weights are in torchvision's layout."""
     return _MARK in state_dict
 
 
-def from_torchvision(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+def own_layout(state_dict: Mapping[str, Tensor], net: nn.Module | None = None) -> dict[str, Tensor]:
+    """Weights of torchvision's layout in this package's; any others as they are.
+
+    Args:
+        state_dict: tensors by name.
+        net: what they are for, if that is known.
+
+    Raises:
+        InputError: they are torchvision's, and ``net`` is the official network; a name that torchvision's has not.
+    """
+    weights = from_torchvision(state_dict) if is_torchvision(state_dict) else dict(state_dict)
+    if net is not None and _STEM_BIAS in net.state_dict() and _is_torchvisions_network(weights):
+        raise InputError(
+            "these are torchvision's weights, of a network with other padding and activation. Create maxvit_t.tv_in1k "
+            "for them: arch='t.tv_in1k' in a detector's config, model.network.model_name='maxvit_t.tv_in1k' in a "
+            "classifier's"
+        )
+    return weights
+
+
+def _is_torchvisions_network(weights: Mapping[str, Tensor]) -> bool:
+    """Whether weights in this package's layout are torchvision's: alone it convolves a shortcut of equal widths."""
+    shortcut = weights.get(_SHORTCUT)
+    return _STEM_BIAS not in weights and shortcut is not None and shortcut.shape[0] == shortcut.shape[1]
+
+
+def from_torchvision(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of torchvision's layout in this package's; tensors are shared where they stay as they are.
 
     torchvision scales scores by channels ** -0.5, this package by 32 ** -0.5: keys are multiplied by what lies between.
     Its tables are (entries, h) with the entry of query - key, here (h, rows, cols) with that of key - query.
 
     Raises:
-        ValueError: a name that torchvision's network does not have.
+        InputError: a name that torchvision's network does not have.
     """
     converted = {}
     for name, value in state_dict.items():
@@ -94,7 +123,7 @@ def _replaced(rest: str, prefixes: dict[str, str], name: str) -> str:
     for theirs, ours in prefixes.items():
         if rest.startswith(theirs):
             return ours + rest.removeprefix(theirs)
-    raise ValueError(f"{name} is no weight of torchvision's maxvit_t, though others of this checkpoint are")
+    raise InputError(f"{name} is no weight of torchvision's maxvit_t, though others of this checkpoint are")
 
 
 def _own_table(table: Tensor) -> Tensor:

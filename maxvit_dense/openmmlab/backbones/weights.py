@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from ...variants import fetch_published, find_published
 from ...weights.fit import TABLE_SUFFIX, check_same_size, resize_bias_tables
 from ...weights.safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
-from ...weights.torchvision_layout import from_torchvision, is_torchvision
+from ...weights.torchvision_layout import own_layout
 
 # What may stand before a parameter's name in timm's layout: this wrapper's attribute, timm's features_only wrapper's.
 _WRAPPERS = ("net.", "model.")
 
 
 def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logger) -> dict[str, Tensor] | None:
-    """Weights that an ``init_cfg`` names, in timm's layout.
+    """Weights of a MaxViT that an ``init_cfg`` names, as their file has them.
 
     Args:
         variant: timm name of the network.
@@ -33,8 +33,7 @@ def read_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logg
         ValueError: the file is missing or no checkpoint.
     """
     published = find_published(variant, init_cfg["checkpoint"])
-    weights = read_source(init_cfg, partial(fetch_published, variant, published) if published else None, logger)
-    return from_torchvision(weights) if weights and is_torchvision(weights) else weights
+    return read_source(init_cfg, partial(fetch_published, variant, published) if published else None, logger)
 
 
 def read_source(
@@ -80,7 +79,7 @@ def load_backbone(
 
     Args:
         net: network, perhaps with fewer stages than the weights.
-        weights: tensors in timm's layout, perhaps with a head and under a wrapper's prefix.
+        weights: tensors in timm's layout or torchvision's, perhaps with a head and under a wrapper's prefix.
         source: where they came from, for the log.
         logger: gets one line.
         label: the network's name, for the log.
@@ -91,7 +90,7 @@ def load_backbone(
         ValueError: the weights are of another network.
     """
     own = net.state_dict()
-    weights = plain_names(weights)
+    weights = own_layout(plain_names(weights), net)
     kept = {name: value for name, value in weights.items() if name in own}
     left_out = sorted({_part(name) for name in weights if name not in own})
     fitted = resize(kept, net)

@@ -90,7 +90,7 @@ class ClassFolders(BaseDataset):
                     return image.convert("RGB"), int(label) if self.training or not unreadable else -1, unreadable
             except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):  # Pillow's decoders
                 unreadable = unreadable or self.reader.filename(place % len(self), absolute=True)
-        raise OSError(f"not one image of {self.data_root} can be read")
+        raise InputError(f"Not one {self.split} image of {self.data_root} can be read.")
 
 
 def check_unreadable(value: str) -> None:

@@ -7,6 +7,7 @@
 """
 
 import os
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from timm.utils.misc import natural_key
 
 from ...errors import InputError
 from ..data.image_check import SUFFIXES
-from .shards import ShardReader, find_shards
+from .shards import ShardReader, damaged_tar, find_shards
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "eval", "test")}
 _SHOWN = 5
@@ -72,7 +73,7 @@ def open_reader(split: Split, classes: Iterable[str] | None = None) -> Reader:
         classes: names in the order of their labels; by default those of the split, sorted as timm sorts them.
 
     Raises:
-        InputError: there are no images.
+        InputError: there are no images; a tar file is damaged.
     """
     class_map = {name: label for label, name in enumerate(classes)} if classes else ""
     if split.kind == "shards":
@@ -81,6 +82,8 @@ def open_reader(split: Split, classes: Iterable[str] | None = None) -> Reader:
         if split.kind == "tar":
             return ReaderImageInTar(split.path, class_map=class_map)
         return ReaderImageFolder(split.path, class_map=class_map, input_key=";".join(SUFFIXES))
+    except tarfile.TarError as error:
+        raise damaged_tar(split.path, error) from error
     except (RuntimeError, AssertionError, ValueError) as error:  # timm's words for an empty folder or archive
         raise InputError(f"No images of known classes in {split.path}: {error}") from error
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from timm.data import resolve_data_config
+from timm.data import create_transform, resolve_data_config
 
 from ...errors import InputError
 from ...variants import default_cfgs
+from ...weights.safe_load import read_checkpoint
 from ..data.datasets import phase_datasets
 from ..launch import world_size
 from .data import check_unreadable
@@ -30,7 +31,8 @@ def prepare_classification(
 ) -> None:
     """Settle what a classifier's config leaves to the data and the machine. Does nothing to other configs.
 
-    - The classes are those of the class folders, and the network gets as many outputs.
+    - The classes are those of the class folders, and the network gets as many outputs. It starts with the classifier of
+      ``init_cfg`` only if that is of the same classes.
     - Size, crop and normalisation are a tag's where ``model.network.model_name`` has one ("maxvit_t.in1k_384").
     - ``total_batch_size`` images an optimizer step, by as many accumulated batches as the processes need.
     - ``auto_scale_lr`` counts accumulated batches too.
@@ -41,7 +43,7 @@ def prepare_classification(
         cfg: whose data sets lie where they will be read from.
         phases: of "train", "val", "test".
         overrides: config entries of the command line, by dotted name.
-        checkpoint: what will be evaluated; its classes, if it tells them, are those of the labels.
+        checkpoint: what will be evaluated or resumed; its classes, if it tells them, are those of the labels.
 
     Raises:
         InputError: data, weights or batch sizes that do not go together.
@@ -52,7 +54,9 @@ def prepare_classification(
     _adopt_class_folders(cfg, phases, overrides, checkpoint)
     _adopt_tag(cfg, overrides)
     _fit_targets(cfg)
+    _check_transforms(cfg, phases)
     if "train" in phases:
+        _adopt_head(cfg, cfg.train_dataloader.dataset.metainfo.classes)
         _accumulate(cfg)
         _check_epoch(cfg)
     if cfg.get("sync_bn") and get_device() == "cpu":
@@ -75,26 +79,46 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
     if "train" in found and "val" in found:
         compare_classes(found["train"][1], found["val"][1], found["train"][0], found["val"][0])
     path, names = next(iter(found.values()))
-    trained = tuple(((checkpoint or {}).get("meta") or {}).get("dataset_meta", {}).get("classes", ()))
+    trained = _classes_of(checkpoint or {})
     if trained:
         unknown = [name for name in names if name not in trained]
         if unknown:
             raise InputError(
                 f"{path} has {len(unknown)} classes that the checkpoint was not trained on "
-                f"({', '.join(unknown[:_SHOWN])}). Give the data of its classes, or train on these first."
+                f"({', '.join(unknown[:_SHOWN])}). Give the data of its classes, or a checkpoint of these."
             )
         names = trained
     for _, dataset in phase_datasets(cfg, _PHASES):
         dataset["metainfo"] = dict(classes=names)
     if "model.network.num_classes" not in overrides:
         cfg.model.network.num_classes = len(names)
-    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
-    _logger.info("%d classes in %s: %s", len(names), path, shown)
+    _logger.info("%d classes in %s: %s", len(names), path, _listed(names))
     if cfg.model.network.num_classes != len(names):
         raise InputError(
             f"model.network.num_classes is {cfg.model.network.num_classes}, but {path} has {len(names)} classes. "
             "Leave it out."
         )
+
+
+def _classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """Classes that a checkpoint was trained on; none if it does not tell."""
+    return tuple(((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes", ()))
+
+
+def _adopt_head(cfg: Config, names: tuple[str, ...]) -> None:
+    """Leave out a start checkpoint's classifier of other classes, even if there are as many of them."""
+    start = cfg.model.get("init_cfg") or {}
+    source = start.get("checkpoint", "")
+    if not start.get("head", True) or not os.path.isfile(source):
+        return
+    trained = _classes_of(read_checkpoint(source))
+    if trained and trained != names:
+        _logger.info("%s was trained on other classes (%s): its classifier is left out", source, _listed(trained))
+        start["head"] = False
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _adopt_tag(cfg: Config, overrides: dict) -> None:
@@ -122,6 +146,18 @@ def _fit_targets(cfg: Config) -> None:
     cfg.model.data_preprocessor.label_smoothing = cfg.model.get("label_smoothing", 0.1)
     for _, dataset in phase_datasets(cfg, _PHASES):
         dataset.transform.update(mean=cfg.model.data_preprocessor.mean, std=cfg.model.data_preprocessor.std)
+
+
+def _check_transforms(cfg: Config, phases: tuple[str, ...]) -> None:
+    """Build each transform as its data set will."""
+    for phase, dataset in phase_datasets(cfg, phases):
+        try:
+            create_transform(**dataset.transform, is_training=dataset.get("training", False), normalize=False)
+        except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:  # timm's, by argument
+            raise InputError(
+                f"{phase}_dataloader.dataset.transform cannot be built: {type(error).__name__}: {error}. It takes the "
+                f"arguments of timm.data.create_transform; it is {dict(dataset.transform)}."
+            ) from error
 
 
 def _accumulate(cfg: Config) -> None:

@@ -9,6 +9,7 @@ import glob
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO
 
@@ -28,9 +29,27 @@ def find_shards(root: str, names: Iterable[str]) -> list[str]:
     return found if found and _is_shard(found[0]) else []
 
 
+@contextmanager
+def open_tar(path: str) -> Iterator[tarfile.TarFile]:
+    """A tar file, for reading.
+
+    Raises:
+        InputError: it is none, or cut off.
+    """
+    try:
+        with tarfile.open(path) as archive:
+            yield archive
+    except tarfile.TarError as error:
+        raise damaged_tar(path, error) from error
+
+
+def damaged_tar(path: str, error: tarfile.TarError) -> InputError:
+    return InputError(f"{path} is cut off or no tar file ({str(error).splitlines()[0]}). Copy or download it again.")
+
+
 def _is_shard(path: str) -> bool:
     """Whether one of the first samples has a label file: a tar of class folders has none."""
-    with tarfile.open(path) as archive:
+    with open_tar(path) as archive:
         return any(member.name.endswith(_LABEL_SUFFIX) for member, _ in zip(archive, range(16), strict=False))
 
 
@@ -83,7 +102,7 @@ def _index(path: str) -> Iterator[tuple[int, int, str]]:
     """(offset, bytes, class) of each image of a shard."""
     images: dict[str, tuple[int, int]] = {}
     labels: dict[str, str] = {}
-    with tarfile.open(path) as archive:
+    with open_tar(path) as archive:
         for member in archive:
             folder, base = os.path.split(member.name)
             stem, _, suffix = base.partition(".")

@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from ...variants import CONFIGS
 from ...weights.fit import check_same_size, resize_bias_tables
 from ...weights.safe_load import backbone_state_dict, read_checkpoint
-from ..backbones.weights import read_weights
-
-_PREFIXES = ("net.", "model.")
+from ...weights.torchvision_layout import own_layout
+from ..backbones.weights import plain_names, read_weights
 
 
 def read_network_weights(variant: str, init_cfg: Mapping[str, Any], logger: logging.Logger) -> dict[str, Tensor] | None:
@@ -27,13 +26,12 @@ def read_network_weights(variant: str, init_cfg: Mapping[str, Any], logger: logg
 
 
 def network_layout(weights: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
-    """The weights under timm's names, bias tables at the size of ``net``."""
-    plain = {}
-    for name, value in weights.items():
-        for prefix in _PREFIXES:
-            name = name.removeprefix(prefix)
-        plain[name] = value
-    return resize_bias_tables(plain, net)
+    """The weights under timm's names, bias tables at the size of ``net``.
+
+    Raises:
+        InputError: torchvision's weights for another network.
+    """
+    return resize_bias_tables(own_layout(plain_names(weights), net), net)
 
 
 def load_network(
