@@ -4,7 +4,7 @@ Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code:
 names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,12 +19,12 @@ from timm.layers import (
     to_2tuple,
 )
 from timm.models._features import feature_take_indices
-from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
 
 from .attention import LAYER_NORM_EPS, PartitionAttention
 from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem
 from .partition import Partition, make_partitions
+from .recompute import check_recompute, run_block
 from .sizes import ceil_div
 
 PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers the whole map
@@ -147,7 +147,7 @@ class MaxViTStage(nn.Module):
     ):
         super().__init__()
         kwargs = dict(act_layer=act_layer, conv_style=conv_style, gate_weight=gate_weight, device=device, dtype=dtype)
-        self.grad_checkpointing = False
+        self.grad_checkpointing: bool | str = False
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
             stride = 2 if i == 0 else 1
@@ -158,10 +158,10 @@ class MaxViTStage(nn.Module):
         height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
         block_partition, grid_partition = make_partitions(height, width, window_size, x.device)
         for block in self.blocks:
-            if self.grad_checkpointing and not torch.jit.is_scripting():
-                x = checkpoint(block, x, block_partition, grid_partition)
-            else:
+            if torch.jit.is_scripting():
                 x = block(x, block_partition, grid_partition)
+            else:
+                x = run_block(block, self.grad_checkpointing, x, block_partition, grid_partition)
         return x
 
 
@@ -297,10 +297,23 @@ class MaxViT(nn.Module):
         return dict(stem=r"^stem", blocks=[(blocks, None)])
 
     @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recomputes each block in the backward pass instead of keeping its activations."""
-        for stage in self.stages:
-            stage.grad_checkpointing = enable
+    def set_grad_checkpointing(self, enable: bool | str = True, stages: Sequence[int] | None = None) -> None:
+        """Recomputes activations in the backward pass instead of keeping them.
+
+        Args:
+            enable: True keeps each block's input alone, "cheap" what costs arithmetic, False everything
+                (``recompute.run_block``).
+            stages: which of the four, 0 to 3; all if None. Others stay as they are. The first holds most of the memory.
+
+        Raises:
+            ValueError: no such mode or stage.
+        """
+        check_recompute(enable)
+        chosen = range(len(self.stages)) if stages is None else stages
+        if any(i not in range(len(self.stages)) for i in chosen):
+            raise ValueError(f"stages={list(chosen)}: this network has the stages 0 to {len(self.stages) - 1}")
+        for i in chosen:
+            self.stages[i].grad_checkpointing = enable
 
     @torch.jit.ignore
     def get_classifier(self) -> nn.Module:

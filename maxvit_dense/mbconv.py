@@ -178,6 +178,10 @@ class Stem(nn.Module):
 class SqueezeGate(SqueezeExcite):
     """timm's squeeze-and-excitation up to its gate, (B, C, H, W) -> (B, C, 1, 1)."""
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.act.inplace = False  # selective checkpointing may have kept what it would write over
+
     def forward(self, x: Tensor) -> Tensor:
         return self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))
 
