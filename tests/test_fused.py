@@ -1,0 +1,102 @@
+"""Networks folded for inference use oneDNN's fused operators on a CPU, and give what they gave before."""
+
+import pytest
+import timm
+import torch
+from networks import fill_with_noise
+from timm.utils import reparameterize_model
+from torch.utils.flop_counter import FlopCounterMode
+
+from maxvit_dense.ops.fused import can_fuse, gelu_algorithm
+
+SIZES = [(64, 64), (33, 50), (1, 7)]  # even, odd and below one window
+
+
+def network_and_folded(name: str = "maxvit_mini", **kwargs):
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=5, **kwargs)
+    fill_with_noise(network)
+    return network.eval(), reparameterize_model(network).eval()
+
+
+def count_fused_calls(network, images) -> int:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile, torch.no_grad():
+        network(images)
+    return sum(event.count for event in profile.key_averages() if "pointwise" in event.key)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("tag", ["maxvit_mini", "maxvit_t.tv_in1k"])
+def test_fused_operators_change_no_output(tag, size):
+    network, folded = network_and_folded(tag)
+    images = torch.randn(2, 3, *size)
+    with torch.no_grad():
+        torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
+
+
+def test_every_block_of_a_folded_network_uses_them():
+    network, folded = network_and_folded()
+    blocks = sum(len(stage.blocks) for stage in network.stages)
+    images = torch.randn(1, 3, 32, 32)
+    assert count_fused_calls(network, images) == 0
+    assert count_fused_calls(folded, images) == 4 * blocks  # two convolutions and two MLPs
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_autocast_reaches_them(dtype):
+    network, folded = network_and_folded()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        reference = network(images)
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            found = folded(images)
+    # bfloat16 keeps 8 bits, and every layer rounds to them once.
+    tolerance = 0.05 if dtype == torch.bfloat16 else 1e-4
+    torch.testing.assert_close(found.float(), reference, rtol=tolerance, atol=tolerance * reference.abs().max().item())
+
+
+def test_a_folded_network_still_has_gradients():
+    network, folded = network_and_folded()
+    images = torch.randn(1, 3, 32, 32)
+    expected, found = images.clone().requires_grad_(), images.clone().requires_grad_()
+    network(expected).sum().backward()
+    folded(found).sum().backward()
+    torch.testing.assert_close(found.grad, expected.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_counters_and_tracers_see_pytorchs_own_operators():
+    network, folded = network_and_folded()
+    images = torch.randn(1, 3, 32, 32)
+    with torch.no_grad(), FlopCounterMode(display=False) as plain:
+        network(images)
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        folded(images)
+    assert counted.get_total_flops() == plain.get_total_flops() > 0
+    with torch.no_grad():
+        traced = torch.jit.trace(folded, images)
+    assert "pointwise" not in str(traced.inlined_graph)
+
+
+def test_other_devices_dtypes_and_activations_are_left_alone():
+    with torch.no_grad():
+        assert can_fuse(torch.zeros(1))
+        assert not can_fuse(torch.zeros(1, device="meta"))
+        assert not can_fuse(torch.zeros(1, dtype=torch.float64))
+        assert not can_fuse(torch.zeros(0))
+    assert not can_fuse(torch.zeros(1))
+    assert gelu_algorithm(torch.nn.GELU()) == "none"
+    assert gelu_algorithm(torch.nn.GELU(approximate="tanh")) == "tanh"
+    assert gelu_algorithm(torch.nn.SiLU()) == ""
+
+
+def test_inf_and_nan_reach_the_same_outputs():
+    network, folded = network_and_folded("maxvit_mini", window_size=4)
+    images = torch.randn(2, 3, 64, 64)
+    images[0, 0, 10, 10], images[1, 1, 3, 60] = float("nan"), float("inf")
+    with torch.no_grad():
+        for expected, found in zip(
+            network.forward_intermediates(images, intermediates_only=True),
+            folded.forward_intermediates(images, intermediates_only=True),
+            strict=True,
+        ):
+            assert torch.equal(expected.isfinite(), found.isfinite())
