@@ -259,7 +259,9 @@ class MBConv(nn.Module):
             return self.conv3_1x1(x * gate)
         weight = gate.flatten(1).unsqueeze(1) * self.conv3_1x1.weight.flatten(1)  # (B, out, mid)
         tokens = x.permute(0, 2, 3, 1).reshape(x.shape[0], x.shape[2] * x.shape[3], x.shape[1])
-        tokens = torch.baddbmm(self.conv3_1x1.bias, tokens, weight.transpose(1, 2))
+        bias = self.conv3_1x1.bias
+        assert bias is not None  # for TorchScript
+        tokens = torch.baddbmm(bias, tokens, weight.transpose(1, 2))
         return tokens.view(x.shape[0], x.shape[2], x.shape[3], weight.shape[1]).permute(0, 3, 1, 2)
 
     @torch.jit.unused

@@ -22,6 +22,7 @@ def gelu_algorithm(act: nn.Module) -> str:
     return ""
 
 
+@torch.jit.unused
 def can_fuse(x: Tensor) -> bool:
     """Whether this forward call may use oneDNN's fused operators: plain CPU tensors, no gradient, nobody tracing.
 

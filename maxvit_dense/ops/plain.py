@@ -22,13 +22,13 @@ def _additive_mask(bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     return masked
 
 
-def _written_out(q: Tensor) -> bool:
+def _written_out(q: Tensor, short_window: int = SHORT_WINDOW) -> bool:
     """Whether the products are called one by one, rather than PyTorch's fused attention.
 
     Measured on a CPU: PyTorch's fused kernel has no gradient for the bias there, and what it falls back on takes 1.2
     to 2.5 times as long; without a gradient it wins where windows are long.
     """
-    return q.device.type == "cpu" and (torch.is_grad_enabled() or q.shape[2] <= SHORT_WINDOW)
+    return q.is_cpu and (torch.is_grad_enabled() or q.shape[2] <= short_window)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor) -> Tensor:
