@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
 
-_PRESETS = ("cpu", "table", "scaling", "peers", "dynamic", "gpu", "smoke")
+PRESETS = ("cpu", "table", "scaling", "peers", "dynamic", "gpu", "smoke")
 
 _EPILOG = """\
 A model is [timm:|torchvision:]NAME[:option,...], a name alone one of ours. Options: fold (BatchNorm), compile,
@@ -38,7 +38,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--preset", choices=_PRESETS, help="a set of measurements of docs/performance.md")
+    what.add_argument("--preset", choices=PRESETS, help="a set of measurements of docs/performance.md")
     what.add_argument("--models", nargs="+", metavar="MODEL", help="models to measure side by side")
     parser.add_argument("--modes", nargs="+", choices=["eval", "train"], default=["eval"], help="(eval)")
     parser.add_argument("--sizes", nargs="+", default=["224"], metavar="HxW", help="image sizes in pixels (224)")
@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all measured, 1 a model failed or differs from its reference, 2 wrong usage."""
     parser = _parser()
     args = parser.parse_args(argv)
+    args.command = shlex.join(["python", "tools/benchmark.py", *(sys.argv[1:] if argv is None else argv)])
     for name, least in dict(batch=1, repetitions=1, threads=1, random_sizes=0).items():
         value = getattr(args, name)
         if value is not None and value < least:
@@ -97,7 +98,7 @@ def _groups(args: argparse.Namespace) -> tuple:
         changed = {} if args.repetitions is None else dict(repetitions=args.repetitions)
         return tuple(replace(group, **changed) for group in PRESETS[args.preset])
     groups = []
-    for mode, dtype, size in product(args.modes, args.dtypes, args.sizes):
+    for mode, dtype, size in dict.fromkeys(product(args.modes, args.dtypes, args.sizes)):
         workload = Workload(mode, args.batch, parse_size(size), dtype, args.features, args.device)
         title = f"{mode}, {args.batch} x {size}, {dtype}, {args.device}{', feature maps' if args.features else ''}"
         groups.append(
@@ -119,13 +120,15 @@ def _write(args: argparse.Namespace, groups: tuple, rows: list, out: Path) -> No
 
     newest = [row for row in rows if row.group == rows[-1].group]
     print(report.table(newest), end="\n\n", flush=True)
-    command = shlex.join(["python", "tools/benchmark.py", *sys.argv[1:]])
     report.write_csv(rows, out / "results.csv")
-    report.write_json(groups, rows, machine.describe(args.threads), command, out / "results.json")
+    report.write_json(groups, rows, machine.describe(args.threads), args.command, out / "results.json")
     if newest[0].group == groups[-1].title:
         print(report.summary(groups, rows), flush=True)
         if len({row.workload.size for row in rows if row.seconds}) > 1:
-            plot.draw(rows, out / "results.png")
+            try:
+                plot.draw(rows, out / "results.png")
+            except ModuleNotFoundError as error:
+                _progress(f"no picture: {error.name} is not installed")
 
 
 def _progress(line: str) -> None:

@@ -1,6 +1,7 @@
 """Networks to measure, with equal weights where two implementations compute one function."""
 
 import re
+from dataclasses import replace
 
 import timm
 import torch
@@ -46,6 +47,8 @@ def check_model(model: Model, workload: Workload) -> None:
         raise InputError(f"{model}: BatchNorm is folded for inference only; leave out fold for training")
     if workload.features and model.source == "torchvision":
         raise InputError(f"{model}: torchvision's networks give class scores only; leave out --features")
+    if model.window and model.source != "ours" and not _TIMM_TF.fullmatch(model.name):
+        raise InputError(f"{model}: {model.name} has no window to choose; that is for maxvit_* and timm:maxvit_*_tf_*")
     if model.source != "ours" and model.img_size:
         raise InputError(f"{model}: img_size is an option of our networks; timm's are set to the size that they run at")
     if workload.device == "cuda" and not torch.cuda.is_available():
@@ -87,8 +90,8 @@ def reference_of(model: Model, size: Size) -> Model:
         base = model.name.partition(".")[0]
         if fits and window == _table_window(model) and base in _TIMM_SIZES:
             return Model("timm", f"maxvit_{_TIMM_SIZES[base]}_tf_224", window=window)
-    elif model.source == "timm" and (match := _TIMM_TF.fullmatch(model.name)):
-        return Model("timm", f"maxvit_{match[1]}_tf_224", window=window_of(model, size))
+    elif _TIMM_TF.fullmatch(model.name):
+        return replace(model.plain(), window=window_of(model, size))
     return model.plain()
 
 
@@ -124,7 +127,7 @@ def build(model: Model, workload: Workload) -> nn.Module:
     torch.manual_seed(SEED)
     network = {"ours": _ours, "timm": _timm, "torchvision": _torchvision}[model.source](model, workload.size)
     for module in network.modules():  # random branches dropped would make outputs differ
-        if isinstance(module, (DropPath,)):
+        if isinstance(module, DropPath):
             module.drop_prob = 0.0
         elif isinstance(module, (StochasticDepth, nn.Dropout)):
             module.p = 0.0
@@ -147,7 +150,8 @@ def _ours(model: Model, size: Size) -> nn.Module:
 
 
 def _timm(model: Model, size: Size) -> nn.Module:
-    network = timm.create_model(model.name)
+    options = dict(num_classes=1000) if _TIMM_TF.fullmatch(model.name) else {}  # of XL 21,843 else
+    network = timm.create_model(model.name, **options)
     if match := _TIMM_TF.fullmatch(model.name):
         window = window_of(model, size)
         network.set_input_size(size, window_size=window, grid_size=window)

@@ -129,7 +129,8 @@ def table(rows: Sequence[Row]) -> str:
         if row.problem:
             lines.append(f"    {row.problem}")
         if row.steps and not row.problem:
-            lines.append(f"    {row.compilations} compilations (at most {COMPILATIONS_BOUND} wanted)")
+            few = "reached" if row.compilations <= COMPILATIONS_BOUND else "NOT REACHED"
+            lines.append(f"    {row.compilations} compilations, at most {COMPILATIONS_BOUND}: {few}")
     return "\n".join(lines[1:])
 
 
@@ -155,7 +156,9 @@ def summary(groups: Sequence[Group], rows: Sequence[Row]) -> str:
     fitted = exponents(rows)
     if fitted:
         lines += ["", f"Exponents of cost against pixels (at most {EXPONENT_BOUND} wanted)"]
-    lines += [f"{e.model}, {e.sizes[0]} to {e.sizes[-1]}: time {e.time:.3f}, memory {e.memory:.3f}" for e in fitted]
+    for e in fitted:
+        verdict = "reached" if max(e.time, e.memory) <= EXPONENT_BOUND else "NOT REACHED"
+        lines.append(f"{e.model}, {e.sizes[0]} to {e.sizes[-1]}: time {e.time:.3f}, memory {e.memory:.3f}  {verdict}")
     return "\n".join(lines[1:])
 
 

@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -92,6 +92,13 @@ def check_groups(groups: tuple[Group, ...]) -> None:
             networks.check_model(parse_model(text), group.workload)
 
 
+def _is_reference(row: Row) -> bool:
+    """Whether a row computes the very results that it is compared with."""
+    own = networks.reference_of(row.model, row.workload.size)
+    plain = row.workload.dtype == "fp32" and not row.model.flags
+    return plain and own.source == row.model.source and str(own) == row.reference
+
+
 class Session:
     """Runs groups one after another.
 
@@ -111,7 +118,7 @@ class Session:
         rows = [self._row(group, text) for text in group.models]
         with ExitStack() as stack:
             workers = []
-            for row in rows:
+            for row in sorted(rows, key=lambda row: not _is_reference(row)):  # they write what others are compared with
                 worker = self._started(stack, row, group)
                 if worker:
                     workers.append((row, worker))
@@ -123,7 +130,7 @@ class Session:
         model = parse_model(text)
         workload = group.workload.of(model)
         if group.reference:
-            reference = parse_model(group.reference)
+            reference = parse_model(group.reference).plain()
         else:
             reference = networks.reference_of(model, workload.size)
         return Row(group.title, text, model, workload, str(reference))
@@ -143,7 +150,7 @@ class Session:
             if group.random_sizes:
                 self._random_sizes(row, reference, group.random_sizes)
                 return None
-            path = self._reference(reference, row.workload)
+            path = self._reference(row, reference)
             worker = stack.enter_context(self._worker(row.model, row.workload, reference, path))
             for name, value in worker.call("prepare").items():
                 setattr(row, name, value)
@@ -162,22 +169,23 @@ class Session:
                 f"outputs differ from {row.reference}: largest error {row.error:.1e}, allowed {row.tolerance:g}"
             )
 
-    def _reference(self, reference: Model, workload: Workload) -> Path:
-        """File of the reference's results, computed once a session in a process that ends with it."""
-        workload = Workload(**(vars(workload) | dict(dtype="fp32")))
+    def _reference(self, row: Row, reference: Model) -> Path:
+        """File of the reference's results, computed once a session, in a process that ends with it.
+
+        A row that is the reference writes them itself, with its first call.
+        """
+        workload = replace(row.workload, dtype="fp32")
         key = (reference, workload)
-        if key not in self._references:
-            path = self.folder / f"reference{len(self._references)}.pt"
+        path = self._references.setdefault(key, self.folder / f"reference{len(self._references)}.pt")
+        if not path.exists() and not _is_reference(row):
             with self._worker(reference, workload, reference, path) as worker:
                 worker.call("write_reference")
-            self._references[key] = path
-        return self._references[key]
+        return path
 
     def _random_sizes(self, row: Row, reference: Model, steps: int) -> None:
         with self._worker(row.model, row.workload, reference, self.folder / "unused.pt") as worker:
             found = worker.call("random_sizes", steps)
-        row.seconds = [found.pop("seconds") / steps]
-        row.steps = steps
+        row.seconds, row.steps = found.pop("seconds"), steps
         for name, value in found.items():
             setattr(row, name, value)
         self._judge(row)
@@ -206,8 +214,7 @@ class Session:
             row.byte_rate = statistics.median(rate["byte_rate"] for rate in measured)
 
     def _peak_worker(self, stack: ExitStack, workload: Workload, dtype: str) -> WorkerProcess:
-        workload = Workload(**(vars(workload) | dict(dtype=dtype)))
-        worker = WorkerProcess(partial(machine.PeakWorker, workload, self.threads))
+        worker = WorkerProcess(partial(machine.PeakWorker, replace(workload, dtype=dtype), self.threads))
         stack.callback(worker.close)
         worker.call("prepare")
         return worker

@@ -5,6 +5,7 @@ import math
 import random
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -109,7 +110,7 @@ class Worker:
 
     def write_reference(self) -> None:
         """Computes the reference's own results."""
-        workload = Workload(**(vars(self.workload) | dict(dtype="fp32")))
+        workload = replace(self.workload, dtype="fp32")
         torch.save(Runner(self.reference_model, workload).results(), self.reference)
 
     def prepare(self) -> dict:
@@ -125,6 +126,8 @@ class Worker:
         started = time.perf_counter()
         found = self.runner.results()
         first = time.perf_counter() - started
+        if not self.reference.exists():  # this model is the reference
+            torch.save(found, self.reference)
         error = largest_error(found, torch.load(self.reference, weights_only=True))
         tolerance = TOLERANCES[self.workload.dtype]
         if error <= tolerance:
@@ -169,25 +172,28 @@ class Worker:
         """Runs images of random sizes, from half a side of the workload's up to it, compiled with free sizes.
 
         Returns:
-            compilations, seconds of all steps, and the error of the last one against the uncompiled network.
+            compilations; seconds of each step, those that compile among them; error of the last step against the
+            network as it is without compilation.
         """
         torch._dynamo.reset()
         torch._dynamo.utils.counters.clear()
         runner = Runner(self.model, self.workload, dynamic=True)
         draw = random.Random(seed)
-        started = time.perf_counter()
+        seconds = []
         for _ in range(steps):
             size = tuple(draw.randint(side // 2, side) for side in self.workload.size)
             images = self._images(size)
+            started = time.perf_counter()
             found = runner(images)
-        seconds = time.perf_counter() - started
+            self._synchronize()
+            seconds.append(time.perf_counter() - started)
         runner.call = runner.network
         error = largest_error(_detached(found), _detached(runner(images)))
         compilations = torch._dynamo.utils.counters["stats"]["unique_graphs"]
         return dict(compilations=compilations, seconds=seconds, error=error, tolerance=TOLERANCES[self.workload.dtype])
 
     def _images(self, size: Size) -> Tensor:
-        workload = Workload(**(vars(self.workload) | dict(size=size)))
+        workload = replace(self.workload, size=size)
         return networks.images_for(workload).to(self.workload.device)
 
 
