@@ -124,7 +124,6 @@ def build(model: Model, workload: Workload) -> nn.Module:
     Raises:
         ValueError: a size that the network does not take, from its own code.
     """
-    torch.manual_seed(SEED)
     network = {"ours": _ours, "timm": _timm, "torchvision": _torchvision}[model.source](model, workload.size)
     for module in network.modules():  # random branches dropped would make outputs differ
         if isinstance(module, DropPath):
@@ -138,6 +137,7 @@ def build(model: Model, workload: Workload) -> nn.Module:
 
 
 def _ours(model: Model, size: Size) -> nn.Module:
+    torch.manual_seed(SEED)
     options = {} if model.window is None else dict(window_size=model.window)
     if model.img_size:
         options["img_size"] = model.img_size
@@ -150,6 +150,7 @@ def _ours(model: Model, size: Size) -> nn.Module:
 
 
 def _timm(model: Model, size: Size) -> nn.Module:
+    torch.manual_seed(SEED)
     options = dict(num_classes=1000) if _TIMM_TF.fullmatch(model.name) else {}  # of XL 21,843 else
     network = timm.create_model(model.name, **options)
     if match := _TIMM_TF.fullmatch(model.name):

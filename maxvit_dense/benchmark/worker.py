@@ -21,11 +21,12 @@ LEAST_SECONDS = 0.2
 _SLOW_SECONDS = 5.0  # a first call of an eager model that took so long is warm-up enough
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
-# Largest difference allowed, in units of the reference's largest value, of each output and of the first weight's
-# gradient. float32: two orders of summation of one network differ by 1e-5 to 1e-4 after its 24 to 50 layers; an edge,
-# a mask or a statistic that is wrong shows at 1e-2 or more. bf16 and fp16 round each layer's result to 8 and 11 bits,
-# and a gradient passes all layers twice.
-TOLERANCES = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 1e-1}
+# Largest difference allowed, in units of the reference's largest value. Measured with MaxViT-T at 224 against timm and
+# torchvision (PyTorch 2.14.1, CPU): outputs 3e-7 in eval and 2e-6 in training for float32, 7e-3 and 9e-3 for bfloat16;
+# the first weight's gradient, which has come through all layers twice, 4e-5 and 0.14. float16 has 8 times bfloat16's
+# precision. An edge, a mask or a statistic that is wrong shows at 1e-2 or more in float32.
+TOLERANCES = {"fp32": 1e-4, "fp16": 5e-3, "bf16": 3e-2}
+GRADIENT_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 0.4}
 
 
 class Runner:
@@ -90,6 +91,17 @@ def largest_error(found: list[Tensor], wanted: list[Tensor]) -> float:
     return max(errors)
 
 
+def judge(found: list[Tensor], wanted: list[Tensor], workload: Workload) -> tuple[float, float]:
+    """Error and tolerance of the result that is worst for its tolerance; in training the last one is a gradient."""
+    if len(found) != len(wanted):
+        return math.inf, TOLERANCES[workload.dtype]
+    tolerances = [TOLERANCES[workload.dtype]] * len(wanted)
+    if workload.mode == "train":
+        tolerances[-1] = GRADIENT_TOLERANCES[workload.dtype]
+    errors = [largest_error([f], [w]) for f, w in zip(found, wanted, strict=True)]
+    return max(zip(errors, tolerances, strict=True), key=lambda pair: pair[0] / pair[1])
+
+
 class Worker:
     """Answers the commands of `session`, which are its public methods.
 
@@ -128,8 +140,7 @@ class Worker:
         first = time.perf_counter() - started
         if not self.reference.exists():  # this model is the reference
             torch.save(found, self.reference)
-        error = largest_error(found, torch.load(self.reference, weights_only=True))
-        tolerance = TOLERANCES[self.workload.dtype]
+        error, tolerance = judge(found, torch.load(self.reference, weights_only=True), self.workload)
         if error <= tolerance:
             self._warm_up(first)
         weights = sum(p.nbytes for p in [*self.runner.network.parameters(), *self.runner.network.buffers()])
