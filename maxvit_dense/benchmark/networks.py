@@ -47,12 +47,16 @@ def check_model(model: Model, workload: Workload) -> None:
         raise InputError(f"{model}: BatchNorm is folded for inference only; leave out fold for training")
     if workload.features and model.source == "torchvision":
         raise InputError(f"{model}: torchvision's networks give class scores only; leave out --features")
-    if model.window and model.source != "ours" and not _TIMM_TF.fullmatch(model.name):
-        raise InputError(f"{model}: {model.name} has no window to choose; that is for maxvit_* and timm:maxvit_*_tf_*")
+    if model.window and model.source != "ours" and not _takes_window(model):
+        raise InputError(f"{model}: {model.name} has no window to choose; timm:swin_* and MaxViT have")
     if model.source != "ours" and model.img_size:
         raise InputError(f"{model}: img_size is an option of our networks; timm's are set to the size that they run at")
     if workload.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+
+
+def _takes_window(model: Model) -> bool:
+    return model.source == "timm" and bool(_TIMM_TF.fullmatch(model.name) or model.name.startswith("swin_"))
 
 
 def _is_ours(name: str) -> bool:
@@ -160,7 +164,8 @@ def _timm(model: Model, size: Size) -> nn.Module:
         network.load_state_dict(_ours(same, size).state_dict(), strict=True)
         return network
     if hasattr(network, "set_input_size"):
-        network.set_input_size(size)
+        # Left to itself timm gives Swin windows of 1/8 of the map at another size.
+        network.set_input_size(size, **(dict(window_size=model.window) if model.window else {}))
     return _fill_with_noise(network)
 
 

@@ -96,7 +96,7 @@ def scaling(
 
 _ONE_IMAGE = Workload(batch=1, features=True)
 _SCALING = scaling(("maxvit_t:fold",), _ONE_IMAGE, SQUARES, 3)
-_PEERS = ("maxvit_t:fold", f"{_TIMM}:window=7", "timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny")
+_PEERS = ("maxvit_t:fold", f"{_TIMM}:window=7", "timm:swin_tiny_patch4_window7_224:window=7", "timm:convnext_tiny")
 _DYNAMIC = (
     Group(
         "eval, 1 image of random size up to 448x448, compiled once",
