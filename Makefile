@@ -19,13 +19,14 @@ RUN := $(VENV)/bin/python
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test lint benchmark clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
+	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, up to 15 minutes)"
 	@echo "make clean  remove the environments and caches; results in work_dirs/ and data/ stay"
 
 # The version is asked here, in words that any Python understands; tools/setup_env.py is written for 3.10.
@@ -45,6 +46,9 @@ test: setup lint
 
 lint: setup
 	"$(RUN)" -m ruff check .
+
+benchmark: setup
+	"$(RUN)" tools/benchmark.py --preset cpu $(ARGS)
 
 clean:
 	rm -rf .venv .venv-torch* .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

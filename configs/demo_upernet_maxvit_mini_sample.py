@@ -23,9 +23,9 @@ train_dataloader = {{_base_.sample_train_dataloader}}
 val_dataloader = {{_base_.sample_val_dataloader}}
 test_dataloader = {{_base_.sample_val_dataloader}}
 
-train_cfg = {{_base_.sample_2000.train_cfg}}
-param_scheduler = {{_base_.sample_2000.param_scheduler}}
+train_cfg = {{_base_.sample_2600.train_cfg}}
+param_scheduler = {{_base_.sample_2600.param_scheduler}}
 optim_wrapper = {{_base_.sample_optim_wrapper}}
 auto_scale_lr = dict(base_batch_size=4)
-default_hooks = {{_base_.sample_2000.default_hooks}}
+default_hooks = {{_base_.sample_2600.default_hooks}}
 randomness = dict(seed=0)
