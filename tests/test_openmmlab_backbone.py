@@ -209,3 +209,9 @@ def test_an_unreachable_hub_stops_or_warns_as_asked(monkeypatch, missing_ok):
 def test_bad_arguments_are_named_with_what_is_allowed(kwargs, message):
     with pytest.raises(ValueError, match=message):
         build(**kwargs)
+
+
+@pytest.mark.parametrize("with_cp", [False, True, "cheap"])
+def test_what_is_recomputed_reaches_every_stage(with_cp):
+    backbone = MODELS.build(dict(type="MaxViT", arch="mini", with_cp=with_cp))
+    assert [stage.grad_checkpointing for stage in backbone.net.stages] == [with_cp] * 4

@@ -95,7 +95,7 @@ class ImageClassifier(BaseModel):
         data_preprocessor: of type ``ImageBatch``.
         loss: "cross_entropy" (softmax) or "bce" (sigmoid).
         label_smoothing: of the loss; mixed targets carry their own.
-        with_cp: recompute blocks in the backward pass.
+        with_cp: recompute in the backward pass rather than keep: "cheap" or True, as the detectors' backbone has it.
         norm_eval: keep BatchNorm's statistics as they are.
         channels_last: memory format of the weights.
         compile: True, or arguments of ``torch.compile``, for the network. (The Runner's own ``compile`` takes in the
@@ -115,7 +115,7 @@ class ImageClassifier(BaseModel):
         data_preprocessor: Mapping[str, Any] | nn.Module,
         loss: str = "cross_entropy",
         label_smoothing: float = 0.1,
-        with_cp: bool = False,
+        with_cp: bool | str = False,
         norm_eval: bool = False,
         channels_last: bool = True,
         compile: bool | Mapping[str, Any] = False,
