@@ -1,0 +1,83 @@
+"""What the Triton kernels share: where a window's slots lie on the map, and the scores of one tile.
+
+Legend: a *slot* is a place n = a * Pw + b of a window of N = Ph * Pw; a *tile* is a block of query slots against a block
+of key slots of one window and head. Scores are kept in units of log2, for the hardware's exponential is exp2.
+"""
+
+import os
+
+import triton
+import triton.language as tl
+
+# 64 slots: one wgmma instruction of a Hopper warp group, four mma rows on Ampere, and the 49 slots of the usual window.
+BLOCK = 64
+# Four warps: the four 16-row strips of a tile.
+WARPS = 4
+# Programs of a launch, when there are windows enough: two waves of four on each of an H100's 132 multiprocessors.
+PROGRAMS = 1024
+# The interpreter multiplies bfloat16 by its bit patterns (triton 3.8): it gets the same values as float32.
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+# Sizes that vary from image to image: no new compilation when one happens to be 1 or a multiple of 16.
+SIZES = ["windows", "windows_per_program", "height", "width", "rows", "cols", "window_height", "window_width"]
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+MINUS_INF = tl.constexpr(float("-inf"))
+
+
+@triton.jit
+def dot(a, b, UPCAST: tl.constexpr):
+    """Matrix product accumulated in float32; float32 operands are not rounded to TF32."""
+    if UPCAST:
+        a = a.to(tl.float32)
+        b = b.to(tl.float32)
+    return tl.dot(a, b, input_precision="ieee")
+
+
+@triton.jit
+def map_positions(slots, window, height, width, rows, cols, window_height, window_width, GRID: tl.constexpr):
+    """(row * width + column of each slot, whether it lies inside the map); window counts within its image."""
+    if GRID:
+        row = slots // window_width * rows + window // cols
+        col = slots % window_width * cols + window % cols
+    else:
+        row = window // cols * window_height + slots // window_width
+        col = window % cols * window_width + slots % window_width
+    inside = (slots < window_height * window_width) & (row < height) & (col < width)
+    return row, col, inside
+
+
+@triton.jit
+def table_places(slots, window_width):
+    """Of two slots, the difference of these plus the table's centre is the table entry of the pair."""
+    return slots // window_width * (2 * window_width - 1) + slots % window_width
+
+
+@triton.jit
+def load_bias(table, query_slots, key_slots, window_height, window_width):
+    """Bias of a tile read from one head's table, (queries, keys) float32 in units of log2; 0 beyond the window."""
+    centre = (window_height - 1) * (2 * window_width - 1) + window_width - 1
+    tokens = window_height * window_width
+    entry = table_places(key_slots, window_width)[None, :] - table_places(query_slots, window_width)[:, None] + centre
+    pair = (query_slots < tokens)[:, None] & (key_slots < tokens)[None, :]
+    return tl.load(table + entry, mask=pair, other=0.0).to(tl.float32) * LOG2_E
+
+
+@triton.jit
+def load_rows(base, offsets, inside, D: tl.constexpr):
+    """(slots, D) rows of one head; zeros outside the map."""
+    dims = tl.arange(0, D)
+    return tl.load(base + offsets[:, None] + dims[None, :], mask=inside[:, None], other=0.0)
+
+
+@triton.jit
+def store_rows(base, offsets, inside, values, D: tl.constexpr):
+    """Writes (slots, D) rows of one head, those inside the map only."""
+    dims = tl.arange(0, D)
+    tl.store(base + offsets[:, None] + dims[None, :], values.to(base.dtype.element_ty), mask=inside[:, None])
+
+
+@triton.jit
+def tile_scores(q, k, bias, key_inside, scale, UPCAST: tl.constexpr):
+    """(queries, keys) float32 scores in units of log2; minus infinity for keys outside the map."""
+    scores = dot(q, tl.trans(k), UPCAST) * (scale * LOG2_E) + bias
+    return tl.where(key_inside[None, :], scores, MINUS_INF)
