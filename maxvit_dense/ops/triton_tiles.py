@@ -6,13 +6,18 @@ of key slots of one window and head. Scores are kept in units of log2, for the h
 
 import os
 
+import torch
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from ..sizes import ceil_div
 
 # 64 slots: one wgmma instruction of a Hopper warp group, four mma rows on Ampere, and the 49 slots of the usual window.
 BLOCK = 64
 # Four warps: the four 16-row strips of a tile.
 WARPS = 4
+STAGES = 2
 # Programs of a launch, when there are windows enough: two waves of four on each of an H100's 132 multiprocessors.
 PROGRAMS = 1024
 # The interpreter multiplies bfloat16 by its bit patterns (triton 3.8): it gets the same values as float32.
@@ -21,7 +26,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "
 SIZES = ["windows", "windows_per_program", "height", "width", "rows", "cols", "window_height", "window_width"]
 
 LOG2_E = tl.constexpr(1.4426950408889634)
-MINUS_INF = tl.constexpr(float("-inf"))
+INF = tl.constexpr(float("inf"))
 
 
 @triton.jit
@@ -34,8 +39,9 @@ def dot(a, b, UPCAST: tl.constexpr):
 
 
 @triton.jit
-def map_positions(slots, window, height, width, rows, cols, window_height, window_width, GRID: tl.constexpr):
-    """(row * width + column of each slot, whether it lies inside the map); window counts within its image."""
+def locate(slots, window, shape, GRID: tl.constexpr):
+    """(flat map position, whether it lies inside the map) of slots of one window, counted within its image."""
+    height, width, rows, cols, window_height, window_width = shape
     if GRID:
         row = slots // window_width * rows + window // cols
         col = slots % window_width * cols + window % cols
@@ -43,7 +49,7 @@ def map_positions(slots, window, height, width, rows, cols, window_height, windo
         row = window // cols * window_height + slots // window_width
         col = window % cols * window_width + slots % window_width
     inside = (slots < window_height * window_width) & (row < height) & (col < width)
-    return row, col, inside
+    return row * width + col, inside
 
 
 @triton.jit
@@ -54,7 +60,7 @@ def table_places(slots, window_width):
 
 @triton.jit
 def load_bias(table, query_slots, key_slots, window_height, window_width):
-    """Bias of a tile read from one head's table, (queries, keys) float32 in units of log2; 0 beyond the window."""
+    """Bias of a tile, read from one head's table: (queries, keys) float32 in units of log2; 0 beyond the window."""
     centre = (window_height - 1) * (2 * window_width - 1) + window_width - 1
     tokens = window_height * window_width
     entry = table_places(key_slots, window_width)[None, :] - table_places(query_slots, window_width)[:, None] + centre
@@ -63,21 +69,52 @@ def load_bias(table, query_slots, key_slots, window_height, window_width):
 
 
 @triton.jit
-def load_rows(base, offsets, inside, D: tl.constexpr):
-    """(slots, D) rows of one head; zeros outside the map."""
-    dims = tl.arange(0, D)
-    return tl.load(base + offsets[:, None] + dims[None, :], mask=inside[:, None], other=0.0)
+def load_rows(base, positions, inside, STRIDE: tl.constexpr, D: tl.constexpr):
+    """(slots, D): D channels of each position of a map whose rows are STRIDE apart; zeros outside the map."""
+    offsets = positions[:, None] * STRIDE + tl.arange(0, D)[None, :]
+    return tl.load(base + offsets, mask=inside[:, None], other=0.0)
 
 
 @triton.jit
-def store_rows(base, offsets, inside, values, D: tl.constexpr):
-    """Writes (slots, D) rows of one head, those inside the map only."""
-    dims = tl.arange(0, D)
-    tl.store(base + offsets[:, None] + dims[None, :], values.to(base.dtype.element_ty), mask=inside[:, None])
+def store_rows(base, positions, inside, values, STRIDE: tl.constexpr, D: tl.constexpr):
+    """Writes (slots, D) values to where :func:`load_rows` reads."""
+    offsets = positions[:, None] * STRIDE + tl.arange(0, D)[None, :]
+    tl.store(base + offsets, values.to(base.dtype.element_ty), mask=inside[:, None])
 
 
 @triton.jit
 def tile_scores(q, k, bias, key_inside, scale, UPCAST: tl.constexpr):
     """(queries, keys) float32 scores in units of log2; minus infinity for keys outside the map."""
     scores = dot(q, tl.trans(k), UPCAST) * (scale * LOG2_E) + bias
-    return tl.where(key_inside[None, :], scores, MINUS_INF)
+    return tl.where(key_inside[None, :], scores, -INF)
+
+
+class Launch:
+    """The figures of one call that the kernels' launches share."""
+
+    def __init__(self, qkv: Tensor, window_size: tuple[int, int], grid: bool, heads: int):
+        batch, height, width, channels = qkv.shape
+        rows, cols = ceil_div(height, window_size[0]), ceil_div(width, window_size[1])
+        head_size = channels // (3 * heads)
+        self.scale = head_size**-0.5
+        self.windows = batch * rows * cols
+        self.shape = (height, width, rows, cols, *window_size)
+        self.window_size = window_size
+        self.tokens = window_size[0] * window_size[1]
+        self.blocks = ceil_div(self.tokens, BLOCK)
+        self.constants = {
+            "HEADS": heads,
+            "D": head_size,
+            "BLOCK": BLOCK,
+            "GRID": grid,
+            "UPCAST": INTERPRETED and qkv.dtype == torch.bfloat16,
+            "num_warps": WARPS,
+            "num_stages": STAGES,
+        }
+
+    def windows_per_program(self, programs_per_window: int) -> int:
+        """How many windows a program serves one after the other, so that a launch has about PROGRAMS programs."""
+        return ceil_div(self.windows * programs_per_window, PROGRAMS)
+
+    def groups(self, windows_per_program: int) -> int:
+        return ceil_div(self.windows, windows_per_program)
