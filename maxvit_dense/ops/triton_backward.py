@@ -94,15 +94,17 @@ def _query_kernel(
 ):  # fmt: skip
     """Gradient of a block of queries, and delta = sum(out * dout), which the next kernels need.
 
-    Program (head and query block, window).
+    Program (window, query block, head), on the one axis that CUDA does not limit to 65,535.
     """
     C: tl.constexpr = HEADS * D
     shape = (height, width, rows, cols, window_height, window_width)
     head = tl.program_id(0) % HEADS
+    blocks = tl.cdiv(window_height * window_width, BLOCK)
     slots = tl.arange(0, BLOCK)
-    queries = tl.program_id(0) // HEADS * BLOCK + slots
-    window = tl.program_id(1) % (rows * cols)
-    image_start = (tl.program_id(1) // (rows * cols)).to(tl.int64) * height * width
+    queries = tl.program_id(0) // HEADS % blocks * BLOCK + slots
+    index = tl.program_id(0) // (HEADS * blocks)
+    window = index % (rows * cols)
+    image_start = (index // (rows * cols)).to(tl.int64) * height * width
     table += head * (2 * window_height - 1) * (2 * window_width - 1)
     q_base = qkv + image_start * 3 * C + head * D
     sums_start = image_start * HEADS + head * height * width
@@ -133,14 +135,16 @@ def _key_kernel(
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, GRID: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of a block of keys and values. Program (head and key block, window)."""
+    """Gradients of a block of keys and values. Program (window, key block, head)."""
     C: tl.constexpr = HEADS * D
     shape = (height, width, rows, cols, window_height, window_width)
     head = tl.program_id(0) % HEADS
+    blocks = tl.cdiv(window_height * window_width, BLOCK)
     slots = tl.arange(0, BLOCK)
-    keys = tl.program_id(0) // HEADS * BLOCK + slots
-    window = tl.program_id(1) % (rows * cols)
-    image_start = (tl.program_id(1) // (rows * cols)).to(tl.int64) * height * width
+    keys = tl.program_id(0) // HEADS % blocks * BLOCK + slots
+    index = tl.program_id(0) // (HEADS * blocks)
+    window = index % (rows * cols)
+    image_start = (index // (rows * cols)).to(tl.int64) * height * width
     table += head * (2 * window_height - 1) * (2 * window_width - 1)
     q_base = qkv + image_start * 3 * C + head * D
     sums_start = image_start * HEADS + head * height * width
@@ -166,9 +170,9 @@ def _key_kernel(
     store_rows(dq_base + 2 * C, key_positions, key_inside, dv, 3 * C, D)
 
 
-@triton.jit(do_not_specialize=[*SIZES, "first_head", "blocks"])
+@triton.jit(do_not_specialize=[*SIZES, "first_head"])
 def _bias_kernel(
-    qkv, table, log_sum, dout, delta, dbias, scale, first_head, blocks,
+    qkv, table, log_sum, dout, delta, dbias, scale, first_head,
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, GRID: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
@@ -177,6 +181,7 @@ def _bias_kernel(
     shape = (height, width, rows, cols, window_height, window_width)
     head = first_head + tl.program_id(1)
     slots = tl.arange(0, BLOCK)
+    blocks = tl.cdiv(window_height * window_width, BLOCK)
     queries = tl.program_id(0) // blocks * BLOCK + slots
     keys = tl.program_id(0) % blocks * BLOCK + slots
     table += head * (2 * window_height - 1) * (2 * window_width - 1)
@@ -245,7 +250,7 @@ def _backward_long(qkv, table, out, log_sum, dout, dqkv, dtable, launch: Launch)
     """Fills dqkv and dtable for windows of several blocks."""
     heads, tiles = table.shape[0], launch.blocks**2
     delta = torch.empty_like(log_sum)
-    programs = (heads * launch.blocks, launch.windows)
+    programs = (heads * launch.blocks * launch.windows,)
     sizes = (launch.scale, launch.windows, 1, *launch.shape)
     _query_kernel[programs](qkv, table, log_sum, out, dout, delta, dqkv, *sizes, **launch.constants)
     _key_kernel[programs](qkv, table, log_sum, dout, delta, dqkv, *sizes, **launch.constants)
@@ -258,7 +263,7 @@ def _backward_long(qkv, table, out, log_sum, dout, dqkv, dtable, launch: Launch)
         part = dtable[first : first + turn]
         dbias = qkv.new_empty(groups, part.shape[0], launch.tokens, launch.tokens, dtype=torch.float32)
         _bias_kernel[(tiles, part.shape[0], groups)](
-            qkv, table, log_sum, dout, delta, dbias, launch.scale, first, launch.blocks,
+            qkv, table, log_sum, dout, delta, dbias, launch.scale, first,
             launch.windows, per_program, *launch.shape, **launch.constants,
         )  # fmt: skip
         _table_gradient(dbias, part, launch.window_size)

@@ -4,8 +4,6 @@ Legend: a *slot* is a place n = a * Pw + b of a window of N = Ph * Pw; a *tile* 
 of key slots of one window and head. Scores are kept in units of log2, for the hardware's exponential is exp2.
 """
 
-import os
-
 import torch
 import triton
 import triton.language as tl
@@ -21,7 +19,7 @@ STAGES = 2
 # Programs of a launch, when there are windows enough: two waves of four on each of an H100's 132 multiprocessors.
 PROGRAMS = 1024
 # The interpreter multiplies bfloat16 by its bit patterns (triton 3.8): it gets the same values as float32.
-INTERPRETED = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+INTERPRETED = triton.knobs.runtime.interpret
 # Sizes that vary from image to image: no new compilation when one happens to be 1 or a multiple of 16.
 SIZES = ["windows", "windows_per_program", "height", "width", "rows", "cols", "window_height", "window_width"]
 
