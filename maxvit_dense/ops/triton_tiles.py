@@ -1,7 +1,7 @@
 """What the Triton kernels share: where a window's slots lie on the map, and the scores of one tile.
 
-Legend: a *slot* is a place n = a * Pw + b of a window of N = Ph * Pw; a *tile* is a block of query slots against a block
-of key slots of one window and head. Scores are kept in units of log2, for the hardware's exponential is exp2.
+Legend: a *slot* is a place n = a * Pw + b of a window of N = Ph * Pw; a *tile* is a block of query slots against a
+block of key slots of one window and head. Scores are kept in units of log2, for the hardware's exponential is exp2.
 """
 
 import torch
