@@ -29,6 +29,8 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
 ROOT = Path(__file__).resolve().parent.parent
 
+PARTS = ("query", "key", "value")
+
 launches_kernels = pytest.mark.skipif(
     not (HAS_GPU or INTERPRETED), reason="needs a CUDA device or TRITON_INTERPRET=1; run by the interpreter's test"
 )
@@ -89,7 +91,7 @@ def test_all_kernels_in_tritons_interpreter():
     ],
 )
 def test_any_map_and_window(batch, height, width, window, grid):
-    heads = 2 if window[0] * window[1] <= 64 else 1
+    heads = 2 if batch == 1 and window[0] * window[1] <= 64 else 1
     assert_equals_the_plain_path(*draw(batch, height, width, heads), window, grid)
 
 
@@ -138,13 +140,13 @@ def test_a_table_of_another_size_and_dtype(table_dtype):
 
 
 @launches_kernels
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_shapes(seed):
     chance = random.Random(seed)
     window = (chance.randint(1, 9), chance.randint(1, 9))
-    height, width = chance.randint(1, 12), chance.randint(1, 12)
+    height, width = (chance.randint(1, 2 * side) for side in window)
     table = (2 * window[0] - 1, 2 * window[1] - 1)
-    qkv, bias = draw(chance.randint(1, 2), height, width, chance.choice((1, 3)), 16, table, seed=seed)
+    qkv, bias = draw(chance.randint(1, 2), height, width, chance.choice((1, 2)), 16, table, seed=seed)
     assert_equals_the_plain_path(qkv, bias, window, chance.random() < 0.5)
 
 
@@ -166,12 +168,14 @@ def test_an_empty_batch():
 @launches_kernels
 @pytest.mark.filterwarnings("ignore:(invalid value|divide by zero|overflow):RuntimeWarning")
 @pytest.mark.filterwarnings("ignore:All-NaN slice:RuntimeWarning")
-@pytest.mark.parametrize("part", ["query", "key", "value"])
-@pytest.mark.parametrize("bad", [float("inf"), float("-inf"), float("nan")])
-@pytest.mark.parametrize("window", [(2, 3), (11, 6)])
+@pytest.mark.parametrize(
+    "window, bad, part",
+    [((2, 3), bad, part) for bad in ("inf", "-inf", "nan") for part in PARTS]
+    + [((11, 6), "-inf", "query"), ((11, 6), "nan", "key"), ((11, 6), "inf", "value")],
+)
 def test_infinity_and_nan_reach_what_they_reach_in_the_plain_path(window, bad, part):
     qkv, table = draw(1, window[0], window[1] + 1, heads=2, head_size=16)
-    qkv[0, 1, 2, 32 * ("query", "key", "value").index(part) + 3] = bad
+    qkv[0, 1, 2, 32 * PARTS.index(part) + 3] = float(bad)
     for ours, theirs in zip(
         attend("triton", qkv, table, window, False), attend("plain", qkv, table, window, False), strict=True
     ):
@@ -274,7 +278,7 @@ def test_compiling_once_serves_every_size(layer, triton_by_name):
 def test_a_network_gives_the_same_maps_and_gradients_by_name():
     config = MaxViTConfig(stem_dim=8, dims=(32, 32, 32, 32), depths=(1, 1, 1, 1))
     net = fill_with_noise(MaxViT(config, num_classes=3)).to(DEVICE).eval()
-    image = torch.randn(1, 3, 41, 50, generator=torch.Generator().manual_seed(3)).to(DEVICE)
+    image = torch.randn(1, 3, 29, 34, generator=torch.Generator().manual_seed(3)).to(DEVICE)
     results = []
     for backend in ("triton", "plain"):
         ops.set_backend(backend)
@@ -285,6 +289,27 @@ def test_a_network_gives_the_same_maps_and_gradients_by_name():
         results.append((logits, *torch.autograd.grad(logits.square().sum(), net.parameters())))
     for ours, theirs in zip(*results, strict=True):
         assert relative_difference(ours, theirs) < 1e-4
+
+
+def test_kernels_compile_for_a_gpu_that_is_not_here():
+    """What the interpreter is indifferent to: types, shapes that are powers of two, and shared memory."""
+    triton = pytest.importorskip("triton")
+    if INTERPRETED:
+        pytest.skip("the interpreter compiles nothing")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from maxvit_dense.ops import triton_backward, triton_forward
+
+    values = {"HEADS": 2, "D": 32, "BLOCK": 64, "GRID": True, "ONE_BLOCK": False, "UPCAST": False}
+    kinds = dict.fromkeys(("qkv", "out", "dout", "dqkv"), "*bf16") | {"scale": "fp32"}
+    kinds |= dict.fromkeys(("table", "log_sum", "delta", "dbias"), "*fp32")
+    for kernel in (triton_forward._forward_kernel, triton_backward._short_kernel, triton_backward._bias_kernel):
+        constants = {name: values[name] for name in kernel.arg_names if name in values}
+        signature = {name: "constexpr" if name in constants else kinds.get(name, "i32") for name in kernel.arg_names}
+        compiled = triton.compile(ASTSource(kernel, signature, constants), target=GPUTarget("cuda", 80, 32))
+        assert "mma.sync" in compiled.asm["ptx"]  # tensor cores
+        assert compiled.metadata.shared <= 48 * 1024  # three programs a multiprocessor even on the smaller GPUs
 
 
 def test_nothing_is_chosen_but_the_plain_path_until_a_kernel_is_measured(monkeypatch):

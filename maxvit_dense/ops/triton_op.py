@@ -76,8 +76,9 @@ def _flops(qkv_shape, table_shape, window_size, *args, **kwargs) -> int:
     return 2 * _pair_flops(qkv_shape, window_size)
 
 
+# PyTorch passes the output's shape by the name out_shape, which no parameter may have.
 @register_flop_formula(torch.ops.maxvit_dense.partition_attention_backward)
-def _backward_flops(qkv_shape, table_shape, out_shape, sum_shape, dout_shape, window_size, *args, **kwargs) -> int:
+def _backward_flops(qkv_shape, table_shape, o_shape, sum_shape, dout_shape, window_size, *args, **kwargs) -> int:
     return 5 * _pair_flops(qkv_shape, window_size)
 
 
