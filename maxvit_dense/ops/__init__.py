@@ -91,6 +91,15 @@ def _choose(name: str | None, qkv: Tensor, num_heads: int) -> str:
     return "plain"
 
 
+def _attend_by(name: str, qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
+    """Runs one backend. Apart from the public function, for TorchScript parses that one and knows no imports."""
+    if name == "plain":
+        return _plain_attention(qkv, bias_table, partition, num_heads)
+    from .triton_op import partition_attention as triton_attention  # triton is optional
+
+    return triton_attention(qkv, bias_table, partition, num_heads)
+
+
 def partition_attention(
     qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int, backend: str | None = None
 ) -> Tensor:
@@ -113,8 +122,4 @@ def partition_attention(
     if torch.jit.is_scripting():
         return _plain_attention(qkv, bias_table, partition, num_heads)
     else:  # spelled out: TorchScript must not compile this branch
-        if _choose(backend or _named, qkv, num_heads) == "plain":
-            return _plain_attention(qkv, bias_table, partition, num_heads)
-        from .triton_op import partition_attention as triton_attention  # triton is optional
-
-        return triton_attention(qkv, bias_table, partition, num_heads)
+        return _attend_by(_choose(backend or _named, qkv, num_heads), qkv, bias_table, partition, num_heads)
