@@ -76,6 +76,7 @@ def _flops(qkv_shape, table_shape, window_size, *args, **kwargs) -> int:
     return 2 * _pair_flops(qkv_shape, window_size)
 
 
+# A FlopCounterMode made before this module's import, so before the first call by the kernel, counts it as nothing.
 # PyTorch passes the output's shape by the name out_shape, which no parameter may have.
 @register_flop_formula(torch.ops.maxvit_dense.partition_attention_backward)
 def _backward_flops(qkv_shape, table_shape, o_shape, sum_shape, dout_shape, window_size, *args, **kwargs) -> int:
