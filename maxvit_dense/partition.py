@@ -25,12 +25,14 @@ class Partition(NamedTuple):
         tokens: (nW * N,) int64; the flat map position (row * W + column) that each window slot reads.
         slots: (H * W,) int64; the window slot that holds each map position.
         mask: (nW, 1, 1, N) bool, True for slots inside the map; None if every slot is.
+        grid: whether this is the grid partition, for what computes positions instead of reading them.
     """
 
     window_size: tuple[int, int]
     tokens: Tensor
     slots: Tensor
     mask: Tensor | None
+    grid: bool
 
 
 def _cut(position: Tensor, windows: int, window: int, grid: bool) -> tuple[Tensor, Tensor]:
@@ -79,7 +81,7 @@ def make_partition(
     window_row, place_row = _cut(position // width, rows, ph, grid)
     window_col, place_col = _cut(position % width, cols, pw, grid)
     slots = (window_row * cols + window_col) * (ph * pw) + place_row * pw + place_col
-    return Partition((ph, pw), row * width + col, slots, mask)
+    return Partition((ph, pw), row * width + col, slots, mask, grid)
 
 
 def make_partitions(

@@ -23,6 +23,14 @@ def _offsets(place: Tensor, window: int) -> Tensor:
     return place[None, :] - place[:, None] + (window - 1)
 
 
+def fit_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
+    """(h, rows, cols) to (h, 2 * Ph - 1, 2 * Pw - 1), resized if it has another size."""
+    rows, cols = 2 * window_size[0] - 1, 2 * window_size[1] - 1
+    if is_same(rows, table.shape[1]) and is_same(cols, table.shape[2]):
+        return table
+    return resize_bias_table(table, (rows, cols))
+
+
 def expand_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
     """Bias of every pair of window slots, read from the table at the size of the window.
 
@@ -35,8 +43,7 @@ def expand_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
         (h, N, N), query slot before key slot.
     """
     ph, pw = window_size
-    if not (is_same(2 * ph - 1, table.shape[1]) and is_same(2 * pw - 1, table.shape[2])):
-        table = resize_bias_table(table, (2 * ph - 1, 2 * pw - 1))
+    table = fit_bias_table(table, window_size)
     slot = torch.arange(ph * pw, device=table.device)
     return table[:, _offsets(slot // pw, ph), _offsets(slot % pw, pw)]
 
