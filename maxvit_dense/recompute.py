@@ -26,7 +26,8 @@ _KEPT = {getattr(torch.ops.aten, name).default for name in _KEPT_NAMES if hasatt
 
 
 def _keep_arithmetic(ctx, op, *args, **kwargs) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if op in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+    ours = op.namespace == "maxvit_dense"  # attention kernels
+    return CheckpointPolicy.MUST_SAVE if ours or op in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 @contextmanager

@@ -30,8 +30,8 @@ class MaxViT(DenseBackbone):
         frozen_stages: -1 for none, 0 for the stem, 1-4 for the stem and that many stages: no gradients, and in
             evaluation mode.
         norm_eval: keep all BatchNorm layers in evaluation mode while training.
-        with_cp: recompute in the backward pass rather than keep: "cheap" for normalisations, activations and partitions,
-            True for whole blocks, which costs about a third more time.
+        with_cp: recompute in the backward pass rather than keep: "cheap" for normalisations, activations and
+            partitions, True for whole blocks, which costs about a third more time.
         in_channels: image channels.
         img_size: image size in pixels that the bias tables are made for, as in timm; by default that of the weights
             if ``init_cfg`` names published ones, else 224. It limits nothing.
