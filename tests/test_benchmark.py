@@ -88,6 +88,8 @@ def test_a_model_that_fails_has_a_row_that_says_why_and_others_are_measured(tmp_
         (("--models", "maxvit_mini", "--sizes", "0"), "size '0': give a positive number"),
         (("--models", "maxvit_mini", "--sizes", "32x"), "size '32x': give a positive number"),
         (("--models", "maxvit_mini:fold", "--modes", "train"), "folded for inference only"),
+        (("--models", "maxvit_mini:recompute"), "recomputing is for training"),
+        (("--models", "timm:maxvit_tiny_tf_224:recompute_cheap", "--modes", "train"), "option of our networks"),
         (("--models", "torchvision:maxvit_t", "--features"), "class scores only"),
         (("--models", "timm:resnet18:window=7"), "has no window"),
     ],

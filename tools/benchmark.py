@@ -14,8 +14,8 @@ PRESETS = ("cpu", "table", "scaling", "peers", "dynamic", "gpu", "smoke")
 
 _EPILOG = """\
 A model is [timm:|torchvision:]NAME[:option,...], a name alone one of ours. Options: fold (BatchNorm), compile,
-channels_last, window=7, window=ratio, img_size=HxW (ours: bias tables), size=HxW and dtype=bf16 in place of the
-workload's. For example:
+channels_last, recompute and recompute_cheap (activations, in training), window=7, window=ratio, img_size=HxW (ours:
+bias tables), size=HxW and dtype=bf16 in place of the workload's. For example:
 
   python tools/benchmark.py --models maxvit_t:fold timm:maxvit_tiny_tf_224 --sizes 224 --batch 8
   python tools/benchmark.py --models maxvit_t timm:maxvit_tiny_tf_224:window=7,size=896x1344 --sizes 800x1333 \\

@@ -45,6 +45,10 @@ def check_model(model: Model, workload: Workload) -> None:
         )
     if "fold" in model.flags and workload.mode == "train":
         raise InputError(f"{model}: BatchNorm is folded for inference only; leave out fold for training")
+    if _recompute_mode(model) and (workload.mode != "train" or model.source == "torchvision"):
+        raise InputError(f"{model}: recomputing is for training, and for networks of timm and ours; leave it out")
+    if _recompute_mode(model) == "cheap" and model.source != "ours":
+        raise InputError(f"{model}: recompute_cheap is an option of our networks; timm's have recompute")
     if workload.features and model.source == "torchvision":
         raise InputError(f"{model}: torchvision's networks give class scores only; leave out --features")
     if model.window and model.source != "ours" and not _takes_window(model):
@@ -53,6 +57,10 @@ def check_model(model: Model, workload: Workload) -> None:
         raise InputError(f"{model}: img_size is an option of our networks; timm's are set to the size that they run at")
     if workload.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: PyTorch sees no CUDA device here; use --device cpu")
+
+
+def _recompute_mode(model: Model) -> bool | str:
+    return "cheap" if "recompute_cheap" in model.flags else "recompute" in model.flags
 
 
 def _takes_window(model: Model) -> bool:
@@ -135,6 +143,8 @@ def build(model: Model, workload: Workload) -> nn.Module:
         elif isinstance(module, (StochasticDepth, nn.Dropout)):
             module.p = 0.0
     network.train(workload.mode == "train")
+    if _recompute_mode(model):
+        network.set_grad_checkpointing(_recompute_mode(model))
     if "fold" in model.flags:
         network = reparameterize_model(network, inplace=True)
     return FeatureMaps(network) if workload.features else network

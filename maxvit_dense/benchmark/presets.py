@@ -59,10 +59,15 @@ _CPU = (
     ),
     Group(
         "feature maps, 800x1333, window 7, forward + backward, fp32, eager",
-        ("maxvit_t", _TIMM_DENSE),
+        ("maxvit_t", "maxvit_t:recompute_cheap", "maxvit_t:recompute", _TIMM_DENSE),
         replace(_DENSE, mode="train"),
         repetitions=2,
-        goals=(Goal("maxvit_t", _TIMM_DENSE, 2.0), Goal("maxvit_t", _TIMM_DENSE, 0.6, "memory")),
+        goals=(
+            Goal("maxvit_t", _TIMM_DENSE, 2.0),
+            Goal("maxvit_t", _TIMM_DENSE, 0.6, "memory"),
+            Goal("maxvit_t:recompute_cheap", _TIMM_DENSE, 2.0),
+            Goal("maxvit_t:recompute_cheap", _TIMM_DENSE, 0.6, "memory"),
+        ),
     ),
     Group(
         "feature maps, 832x1344, window 26x42, eval, fp32, eager",

@@ -8,7 +8,7 @@ from ..errors import InputError
 SOURCES = ("ours", "timm", "torchvision")
 DTYPES = ("fp32", "bf16", "fp16")
 MODES = ("eval", "train")
-FLAGS = ("fold", "compile", "channels_last")
+FLAGS = ("fold", "compile", "channels_last", "recompute", "recompute_cheap")
 _VALUES = ("window", "img_size", "size", "dtype")
 _SIZE = re.compile(r"(\d+)(?:x(\d+))?")
 
@@ -42,7 +42,8 @@ class Model:
         img_size: of ours, the size in pixels that sets bias tables and window, as in timm.create_model.
         size: image size that the model is run at in place of the workload's.
         dtype: number format in place of the workload's.
-        flags: any of FLAGS: BatchNorm folded, compiled, weights and images in channels-last memory.
+        flags: any of FLAGS: BatchNorm folded, compiled, weights and images in channels-last memory; in training, blocks
+            or (ours alone) what is cheap in them recomputed rather than kept.
     """
 
     source: str
