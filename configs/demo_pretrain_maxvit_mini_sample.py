@@ -10,4 +10,10 @@ _base_ = "./pretrain_maxvit_mini_cifar10.py"
 train_dataloader = dict(dataset=dict(data_root="data/sample/imagenet/", transform=dict(auto_augment=None)))
 val_dataloader = dict(dataset=dict(data_root="data/sample/imagenet/"))
 test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=8)
+
+max_epochs = 20  # of 1,200 images
+train_cfg = dict(max_epochs=max_epochs)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, end=max_epochs, by_epoch=True, convert_to_iter_based=True),
+]
