@@ -158,6 +158,7 @@ class Stem(nn.Module):
         self.norm1 = _batch_norm(dim, **dd)
         self.act1 = act_layer()
         self.conv2 = _conv3x3(dim, dim, stride=1, style=style, **dd)
+        self.gelu = ""  # formula for fused operators, set when folded
 
     def init_weights(self) -> None:
         init_convs(self)
@@ -166,8 +167,16 @@ class Stem(nn.Module):
         """Folds BatchNorm into the convolution, for inference; called by ``timm.utils.reparameterize_model``."""
         _fold_bn_after(self.conv1, self.norm1)
         self.norm1 = nn.Identity()
+        self.gelu = gelu_algorithm(self.act1)
+
+    @torch.jit.unused
+    def _forward_fused(self, x: Tensor) -> Tensor:
+        x = F.pad(x, _halving_padding(x, self.conv1.same_padding)).contiguous(memory_format=torch.channels_last)
+        return self.conv2(conv_gelu(x, self.conv1, self.gelu).contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting() and self.gelu != "" and can_fuse(x):
+            return self._forward_fused(x)
         # The whole network keeps this memory layout; a one-channel image alone cannot tell the two layouts apart,
         # so the first map is what has to be set right.
         x = self.conv1(x.contiguous(memory_format=torch.channels_last))

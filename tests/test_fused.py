@@ -34,12 +34,12 @@ def test_fused_operators_change_no_output(tag, size):
         torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
 
 
-def test_every_block_of_a_folded_network_uses_them():
+def test_the_stem_and_every_block_of_a_folded_network_use_them():
     network, folded = network_and_folded()
     blocks = sum(len(stage.blocks) for stage in network.stages)
     images = torch.randn(1, 3, 32, 32)
     assert count_fused_calls(network, images) == 0
-    assert count_fused_calls(folded, images) == 4 * blocks  # two convolutions and two MLPs
+    assert count_fused_calls(folded, images) == 1 + 4 * blocks  # the stem; of a block two convolutions and two MLPs
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

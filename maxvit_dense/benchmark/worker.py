@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from . import networks
 from .counting import count
-from .memory import PeakMemory
+from .memory import PeakMemory, give_back
 from .specs import Model, Size, Workload
 
 # A repetition of a fast model is as many calls as take this long, so that the clock and the pipe do not count.
 LEAST_SECONDS = 0.2
+_KEPT_BYTES = 4 << 30  # processes that wait may keep so much each; they share one machine
+_WARMED_SECONDS = 25.0  # longer calls are timed with memory that is cleared as they go
 _SLOW_SECONDS = 5.0  # a first call of an eager model that took so long is warm-up enough
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -119,6 +121,9 @@ class Worker:
         self.reference_model, self.reference = reference_model, reference
         self.runner: Runner | None = None
         self.calls = 1
+        self.memory = PeakMemory(workload.device)
+        self.peak = 0
+        self.first = 0.0
 
     def write_reference(self) -> None:
         """Computes the reference's own results."""
@@ -135,45 +140,53 @@ class Worker:
         work = count(counted, self.workload)
         del counted
         self.runner = Runner(self.model, self.workload)
+        self.memory.reset()
         started = time.perf_counter()
         found = self.runner.results()
-        first = time.perf_counter() - started
+        self.first = time.perf_counter() - started
+        self.peak = self.memory.read()
         if not self.reference.exists():  # this model is the reference
             torch.save(found, self.reference)
         error, tolerance = judge(found, torch.load(self.reference, weights_only=True), self.workload)
         if error <= tolerance:
-            self._warm_up(first)
+            self._warm_up()
         weights = sum(p.nbytes for p in [*self.runner.network.parameters(), *self.runner.network.buffers()])
         item = 4 if self.workload.dtype == "fp32" else 2
         return dict(
             error=error,
             tolerance=tolerance,
-            first_call=first,
+            first_call=self.first,
             flops=work.flops,
             least_bytes=work.least_bytes(item) if self.workload.mode == "eval" else None,
             weight_bytes=weights,
         )
 
-    def _warm_up(self, first: float) -> None:
-        seconds = first
-        if first < _SLOW_SECONDS or "compile" in self.model.flags:
+    def _warm_up(self) -> None:
+        seconds = self.first
+        compiled = "compile" in self.model.flags
+        if self.first < _SLOW_SECONDS or compiled:
+            self.memory.reset()
             self.repeat()
+            if compiled:  # the first call's memory was the compiler's too
+                self.peak = self.memory.read()
             seconds = self.repeat()["seconds"]
         self.calls = max(1, math.ceil(LEAST_SECONDS / seconds))
 
     def repeat(self) -> dict:
-        """Seconds a call of one repetition, and peak memory in bytes above that at rest."""
-        memory = PeakMemory(self.workload.device)
-        memory.reset()
+        """Seconds a call of one repetition; peak memory in bytes of a call, above that at rest."""
+        gives_back = self.peak > _KEPT_BYTES and self.workload.device == "cpu"
+        if gives_back and self.first < _WARMED_SECONDS:
+            self.runner()
         self._synchronize()
         started = time.perf_counter()
         for _ in range(self.calls):
             self.runner()
         self._synchronize()
         seconds = (time.perf_counter() - started) / self.calls
-        peak = memory.read()
         self.runner.network.zero_grad(set_to_none=True)
-        return dict(seconds=seconds, memory=peak)
+        if gives_back:
+            give_back()
+        return dict(seconds=seconds, memory=self.peak)
 
     def _synchronize(self) -> None:
         if self.workload.device == "cuda":
