@@ -15,13 +15,6 @@ def _status(key: str) -> int:
     raise OSError(f"/proc/self/status has no {key}")
 
 
-def give_back() -> None:
-    """Returns to the kernel what malloc keeps for later."""
-    libc = ctypes.CDLL(ctypes.util.find_library("c"))
-    if hasattr(libc, "malloc_trim"):
-        libc.malloc_trim(0)
-
-
 class PeakMemory:
     """Memory of a step beyond what the process holds between steps.
 
@@ -38,7 +31,10 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats()
             self.at_rest = torch.cuda.memory_allocated()
             return
-        give_back()  # it would hide as much of the next step's own
+        # What malloc keeps for later would hide as much of the next step's own.
+        libc = ctypes.CDLL(ctypes.util.find_library("c"))
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
         try:
             with open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
                 stream.write("5")

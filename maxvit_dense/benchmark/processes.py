@@ -10,12 +10,6 @@ from typing import Any
 _TRACE = "MAXVIT_BENCHMARK_TRACE"
 
 
-# glibc returns each large tensor to the kernel, which clears every page of the next one: on virtual machines that takes
-# longer than the arithmetic, and by amounts that change from minute to minute. Kept, memory is cleared once. The user's
-# own settings have precedence.
-_KEEP_MEMORY = dict(MALLOC_MMAP_THRESHOLD_="4000000000", MALLOC_TRIM_THRESHOLD_="8000000000")
-
-
 class WorkerFailed(RuntimeError):
     """What went wrong in a worker, in one line."""
 
@@ -42,8 +36,6 @@ class WorkerProcess:
     """
 
     def __init__(self, make: Callable[[], Any]):
-        for name, value in _KEEP_MEMORY.items():
-            os.environ.setdefault(name, value)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["maxvit_dense.benchmark.worker", "maxvit_dense.benchmark.machine"])
         self._pipe, theirs = context.Pipe()

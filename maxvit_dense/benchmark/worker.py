@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from . import networks
 from .counting import count
-from .memory import PeakMemory, give_back
+from .memory import PeakMemory
 from .specs import Model, Size, Workload
 
 # A repetition of a fast model is as many calls as take this long, so that the clock and the pipe do not count.
 LEAST_SECONDS = 0.2
-_KEPT_BYTES = 4 << 30  # processes that wait may keep so much each; they share one machine
-_WARMED_SECONDS = 25.0  # longer calls are timed with memory that is cleared as they go
 _SLOW_SECONDS = 5.0  # a first call of an eager model that took so long is warm-up enough
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -174,9 +172,6 @@ class Worker:
 
     def repeat(self) -> dict:
         """Seconds a call of one repetition; peak memory in bytes of a call, above that at rest."""
-        gives_back = self.peak > _KEPT_BYTES and self.workload.device == "cpu"
-        if gives_back and self.first < _WARMED_SECONDS:
-            self.runner()
         self._synchronize()
         started = time.perf_counter()
         for _ in range(self.calls):
@@ -184,8 +179,6 @@ class Worker:
         self._synchronize()
         seconds = (time.perf_counter() - started) / self.calls
         self.runner.network.zero_grad(set_to_none=True)
-        if gives_back:
-            give_back()
         return dict(seconds=seconds, memory=self.peak)
 
     def _synchronize(self) -> None:
