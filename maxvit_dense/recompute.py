@@ -1,7 +1,7 @@
 """What a training step recomputes in its backward pass rather than keeping in memory."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import torch
@@ -31,42 +31,35 @@ def _keep_arithmetic(ctx, op, *args, **kwargs) -> CheckpointPolicy:
 
 
 @contextmanager
-def _still_statistics(module: nn.Module) -> Iterator[None]:
-    """BatchNorm in training mode uses the batch's statistics, but leaves its running ones as they are."""
+def _still_statistics(module: nn.Module, within: AbstractContextManager) -> Iterator[None]:
+    """``within``, BatchNorm in training mode uses the batch's statistics, but leaves its running ones as they are."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:
         for norm in norms:
             norm.momentum, norm.num_batches_tracked = 0.0, None
-        yield
+        with within:
+            yield
     finally:
         for norm, (momentum, tracked) in zip(norms, before, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, tracked
 
 
-def _recompute_all(block: nn.Module):
-    return nullcontext(), _still_statistics(block)
+def _contexts(block: nn.Module, mode: bool | str):
+    """Contexts of the forward pass and of its repetition, as ``torch.utils.checkpoint`` takes them."""
+    kept = nullcontext(), nullcontext()
+    if mode == "cheap":
+        kept = create_selective_checkpoint_contexts(_keep_arithmetic)
+    return kept[0], _still_statistics(block, kept[1])
 
 
-def _recompute_cheap(block: nn.Module):
-    forward, recompute = create_selective_checkpoint_contexts(_keep_arithmetic)
-    return forward, _both(recompute, _still_statistics(block))
-
-
-@contextmanager
-def _both(first, second) -> Iterator[None]:
-    with first, second:
-        yield
-
-
-def check_recompute(mode: bool | str) -> bool | str:
-    """Returns the mode, or raises ValueError with those that exist."""
+def check_recompute(mode: bool | str) -> None:
+    """Raises ValueError, with the modes that exist, for any other."""
     if mode not in RECOMPUTE_MODES:
         raise ValueError(
             f"gradient checkpointing {mode!r}: give True (keep each block's input alone), 'cheap' (recompute "
             "normalisations, activations and partitions alone) or False (keep everything)"
         )
-    return mode
 
 
 def run_block(block: nn.Module, mode: bool | str, *args) -> Tensor:
@@ -83,5 +76,4 @@ def run_block(block: nn.Module, mode: bool | str, *args) -> Tensor:
         return block(*args)
     if torch.compiler.is_compiling():  # the compiler's partitioner decides for itself what is cheap
         return checkpoint(block, *args)
-    contexts = _recompute_cheap if mode == "cheap" else _recompute_all
-    return checkpoint(block, *args, context_fn=partial(contexts, block))
+    return checkpoint(block, *args, context_fn=partial(_contexts, block, mode))

@@ -29,7 +29,7 @@ class Row:
         problem: why there is no speed; "" if there is one.
         error, tolerance: largest difference from the reference, in units of the largest value.
         seconds: of one call, one entry a repetition.
-        memory: peak bytes of a repetition above those at rest, one entry each.
+        memory: peak bytes of the worker's first call (compiled: its second) above those at rest, once a repetition.
         weight_bytes: parameters and buffers.
         flops, least_bytes: of one call, see `counting.Work`.
         flop_rate, byte_rate: of the machine, medians of the group.
