@@ -86,6 +86,28 @@ def _short_kernel(
     _store_tile(dbias + (tl.program_id(1) * HEADS + head) * tokens * tokens, slots, slots, tokens, dbias_sum)
 
 
+@triton.jit
+def _place(shape, HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr):
+    """Where a program works that serves one block of slots of one window and head.
+
+    Programs (window, block, head) lie on the one axis that CUDA does not limit to 65,535.
+
+    Returns:
+        head; window, counted within its image; slots (BLOCK,); and where the image's part of the head begins in a map
+        of queries, keys and values, in one of outputs, and in one of sums.
+    """
+    height, width, rows, cols, window_height, window_width = shape
+    head = tl.program_id(0) % HEADS
+    blocks = tl.cdiv(window_height * window_width, BLOCK)
+    slots = tl.program_id(0) // HEADS % blocks * BLOCK + tl.arange(0, BLOCK)
+    index = tl.program_id(0) // (HEADS * blocks)
+    image_start = (index // (rows * cols)).to(tl.int64) * height * width
+    qkv_start = image_start * 3 * HEADS * D + head * D
+    out_start = image_start * HEADS * D + head * D
+    sums_start = image_start * HEADS + head * height * width
+    return head, index % (rows * cols), slots, qkv_start, out_start, sums_start
+
+
 @triton.jit(do_not_specialize=SIZES)
 def _query_kernel(
     qkv, table, log_sum, out, dout, delta, dqkv, scale,
@@ -94,39 +116,32 @@ def _query_kernel(
 ):  # fmt: skip
     """Gradient of a block of queries, and delta = sum(out * dout), which the next kernels need.
 
-    Program (window, query block, head), on the one axis that CUDA does not limit to 65,535.
+    Program (window, query block, head).
     """
     C: tl.constexpr = HEADS * D
     shape = (height, width, rows, cols, window_height, window_width)
-    head = tl.program_id(0) % HEADS
-    blocks = tl.cdiv(window_height * window_width, BLOCK)
-    slots = tl.arange(0, BLOCK)
-    queries = tl.program_id(0) // HEADS % blocks * BLOCK + slots
-    index = tl.program_id(0) // (HEADS * blocks)
-    window = index % (rows * cols)
-    image_start = (index // (rows * cols)).to(tl.int64) * height * width
+    head, window, queries, qkv_start, out_start, sums_start = _place(shape, HEADS, D, BLOCK)
     table += head * (2 * window_height - 1) * (2 * window_width - 1)
-    q_base = qkv + image_start * 3 * C + head * D
-    sums_start = image_start * HEADS + head * height * width
+    q_base = qkv + qkv_start
 
     positions, inside = locate(queries, window, shape, GRID)
     q = load_rows(q_base, positions, inside, 3 * C, D)
-    do = load_rows(dout + image_start * C + head * D, positions, inside, C, D)
-    o = load_rows(out + image_start * C + head * D, positions, inside, C, D)
+    do = load_rows(dout + out_start, positions, inside, C, D)
+    o = load_rows(out + out_start, positions, inside, C, D)
     sums = _load_sums(log_sum + sums_start, positions, inside)
     row_delta = tl.sum(o.to(tl.float32) * do.to(tl.float32), 1)
     tl.store(delta + sums_start + positions, row_delta, mask=inside)
 
     dq = tl.zeros([BLOCK, D], tl.float32)
     for start in range(0, window_height * window_width, BLOCK):
-        keys = start + slots
+        keys = start + tl.arange(0, BLOCK)
         key_positions, key_inside = locate(keys, window, shape, GRID)
         k = load_rows(q_base + C, key_positions, key_inside, 3 * C, D)
         v = load_rows(q_base + 2 * C, key_positions, key_inside, 3 * C, D)
         bias = load_bias(table, queries, keys, window_height, window_width)
         _, dscores = _tile_gradient(q, k, v, do, bias, inside, key_inside, sums, row_delta, scale, UPCAST)
         dq += dot(dscores.to(k.dtype), k, UPCAST)
-    store_rows(dqkv + image_start * 3 * C + head * D, positions, inside, dq * scale, 3 * C, D)
+    store_rows(dqkv + qkv_start, positions, inside, dq * scale, 3 * C, D)
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -138,16 +153,9 @@ def _key_kernel(
     """Gradients of a block of keys and values. Program (window, key block, head)."""
     C: tl.constexpr = HEADS * D
     shape = (height, width, rows, cols, window_height, window_width)
-    head = tl.program_id(0) % HEADS
-    blocks = tl.cdiv(window_height * window_width, BLOCK)
-    slots = tl.arange(0, BLOCK)
-    keys = tl.program_id(0) // HEADS % blocks * BLOCK + slots
-    index = tl.program_id(0) // (HEADS * blocks)
-    window = index % (rows * cols)
-    image_start = (index // (rows * cols)).to(tl.int64) * height * width
+    head, window, keys, qkv_start, out_start, sums_start = _place(shape, HEADS, D, BLOCK)
     table += head * (2 * window_height - 1) * (2 * window_width - 1)
-    q_base = qkv + image_start * 3 * C + head * D
-    sums_start = image_start * HEADS + head * height * width
+    q_base = qkv + qkv_start
 
     key_positions, key_inside = locate(keys, window, shape, GRID)
     k = load_rows(q_base + C, key_positions, key_inside, 3 * C, D)
@@ -155,17 +163,17 @@ def _key_kernel(
     dk = tl.zeros([BLOCK, D], tl.float32)
     dv = tl.zeros([BLOCK, D], tl.float32)
     for start in range(0, window_height * window_width, BLOCK):
-        queries = start + slots
+        queries = start + tl.arange(0, BLOCK)
         positions, inside = locate(queries, window, shape, GRID)
         q = load_rows(q_base, positions, inside, 3 * C, D)
-        do = load_rows(dout + image_start * C + head * D, positions, inside, C, D)
+        do = load_rows(dout + out_start, positions, inside, C, D)
         sums = _load_sums(log_sum + sums_start, positions, inside)
         row_delta = _load_sums(delta + sums_start, positions, inside)
         bias = load_bias(table, queries, keys, window_height, window_width)
         weights, dscores = _tile_gradient(q, k, v, do, bias, inside, key_inside, sums, row_delta, scale, UPCAST)
         dv += dot(tl.trans(weights.to(do.dtype)), do, UPCAST)
         dk += dot(tl.trans(dscores.to(q.dtype)), q, UPCAST)
-    dq_base = dqkv + image_start * 3 * C + head * D
+    dq_base = dqkv + qkv_start
     store_rows(dq_base + C, key_positions, key_inside, dk * scale, 3 * C, D)
     store_rows(dq_base + 2 * C, key_positions, key_inside, dv, 3 * C, D)
 
