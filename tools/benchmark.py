@@ -24,9 +24,9 @@ bias tables), size=HxW and dtype=bf16 in place of the workload's. For example:
 Each model runs in a process of its own, one repetition in turn, and only if its outputs equal those of its reference:
 another implementation of the same function with the same weights where there is one, else itself in fp32, eager and
 unfolded. Random weights, random images. Training is forward and backward, without an optimizer. Peak memory is that
-of weights and of the largest step beyond the process at rest. "of matmul" is the share of the machine's fastest matrix
-product, measured in the same rounds; "of bandwidth" the least traffic of an eval call (each convolution's and linear
-layer's output written and read once, weights read once) over the rate of a large copy.
+of weights and of the first step (compiled: the second) beyond the process at rest. "of matmul" is the share of the
+machine's fastest matrix product, measured in the same rounds; "of bandwidth" the least traffic of an eval call (each
+convolution's and linear layer's output written and read once, weights read once) over the rate of a large copy.
 """
 
 

@@ -36,10 +36,10 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _series(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows with a speed, by model and way of running, in ascending size."""
+    """Rows with speed and memory, by model and way of running, in ascending size."""
     series: dict[str, list[Row]] = {}
     for row in rows:
-        if row.memory:
+        if row.peak_memory:
             work = row.workload
             name = str(row.model.at_any_size())
             maps = ", maps" if work.features else ""

@@ -210,7 +210,7 @@ def write_json(groups: Sequence[Group], rows: Sequence[Row], machine: dict, comm
     content = dict(
         command=command,
         machine=machine,
-        rows=[_record(row) | dict(seconds=row.seconds, memory_bytes=row.memory) for row in rows],
+        rows=[_record(row) | dict(seconds=row.seconds) for row in rows],
         goals=[
             asdict(ratio.goal) | dict(group=ratio.group, value=ratio.value, reached=ratio.reached)
             for ratio in ratios(groups, rows)

@@ -29,7 +29,7 @@ class Row:
         problem: why there is no speed; "" if there is one.
         error, tolerance: largest difference from the reference, in units of the largest value.
         seconds: of one call, one entry a repetition.
-        memory: peak bytes of the worker's first call (compiled: its second) above those at rest, once a repetition.
+        memory: peak bytes of the worker's first call (compiled: its second) above those at rest.
         weight_bytes: parameters and buffers.
         flops, least_bytes: of one call, see `counting.Work`.
         flop_rate, byte_rate: of the machine, medians of the group.
@@ -45,7 +45,7 @@ class Row:
     error: float | None = None
     tolerance: float | None = None
     seconds: list[float] = field(default_factory=list)
-    memory: list[int] = field(default_factory=list)
+    memory: int | None = None
     first_call: float | None = None
     weight_bytes: int | None = None
     flops: int | None = None
@@ -66,8 +66,8 @@ class Row:
 
     @property
     def peak_memory(self) -> int | None:
-        """Bytes: weights, and what the largest repetition needed beyond them."""
-        return self.weight_bytes + max(self.memory) if self.memory else None
+        """Bytes: weights, and what a call needs beyond them; None where there is no speed, or sizes are random."""
+        return self.weight_bytes + self.memory if self.seconds and self.memory is not None else None
 
     @property
     def peak_share(self) -> float | None:
@@ -223,10 +223,7 @@ class Session:
         if row.problem:
             return
         try:
-            found = worker.call("repeat")
+            row.seconds.append(worker.call("repeat"))
         except WorkerFailed as error:
             row.problem = f"failed: {error}"
-            row.seconds, row.memory = [], []
-            return
-        row.seconds.append(found["seconds"])
-        row.memory.append(found["memory"])
+            row.seconds = []

@@ -132,7 +132,8 @@ class Worker:
         """Builds, counts, compares and warms up.
 
         Returns:
-            error and tolerance of the comparison, and what `counting.Work` counts; see ``Row`` for units.
+            error and tolerance of the comparison, memory and time of the first call, and what `counting.Work` counts;
+            see ``Row`` for units.
         """
         counted = networks.build(networks.counted_as(self.model, self.workload.size), self.workload)
         work = count(counted, self.workload)
@@ -153,6 +154,7 @@ class Worker:
         return dict(
             error=error,
             tolerance=tolerance,
+            memory=self.peak,
             first_call=self.first,
             flops=work.flops,
             least_bytes=work.least_bytes(item) if self.workload.mode == "eval" else None,
@@ -167,11 +169,11 @@ class Worker:
             self.repeat()
             if compiled:  # the first call's memory was the compiler's too
                 self.peak = self.memory.read()
-            seconds = self.repeat()["seconds"]
+            seconds = self.repeat()
         self.calls = max(1, math.ceil(LEAST_SECONDS / seconds))
 
-    def repeat(self) -> dict:
-        """Seconds a call of one repetition; peak memory in bytes of a call, above that at rest."""
+    def repeat(self) -> float:
+        """Seconds a call of one repetition."""
         self._synchronize()
         started = time.perf_counter()
         for _ in range(self.calls):
@@ -179,7 +181,7 @@ class Worker:
         self._synchronize()
         seconds = (time.perf_counter() - started) / self.calls
         self.runner.network.zero_grad(set_to_none=True)
-        return dict(seconds=seconds, memory=self.peak)
+        return seconds
 
     def _synchronize(self) -> None:
         if self.workload.device == "cuda":
