@@ -56,3 +56,9 @@ def shared_data() -> Path:
     if not (path / "coco").is_dir():
         pytest.skip("needs ../shared/data/coco beside the checkout")
     return path
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.requires_gpu)])
+def device(request) -> str:
+    """Each kind of device in turn."""
+    return request.param
