@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,13 @@ def shared_data() -> Path:
 def device(request) -> str:
     """Each kind of device in turn."""
     return request.param
+
+
+@pytest.fixture
+def mmdet_scope() -> Iterator[None]:
+    """Registries look for a name in mmdet first while a test runs, and nowhere in particular after it."""
+    from mmengine.registry import DefaultScope, init_default_scope
+
+    init_default_scope("mmdet")
+    yield
+    DefaultScope._instance_dict.clear()

@@ -1,7 +1,7 @@
-"""The official COCO recipe, read from the built configs and compared with the values its sources publish.
+"""The official COCO recipe's input, network, sampling and schedules, compared with the values its sources publish.
 
 Numbers stand here as tensorflow/models official/projects/maxvit and official/vision have them; docs/official_recipe.md
-names the file of each.
+names the file of each. Losses and a step of the whole are in test_official_losses.py.
 """
 
 import math
@@ -12,35 +12,18 @@ import torch
 
 pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openmmlab])")
 
-from mmengine.config import Config, ConfigDict  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
-from mmengine.registry import HOOKS, MODELS, PARAM_SCHEDULERS, TRANSFORMS, DefaultScope, init_default_scope  # noqa: E402
+from mmengine.registry import HOOKS, MODELS, PARAM_SCHEDULERS, TRANSFORMS  # noqa: E402
 from mmengine.structures import InstanceData  # noqa: E402
 from torch import nn  # noqa: E402
 
-import maxvit_dense.openmmlab.official  # noqa: E402, F401
+from tests import official_recipe  # noqa: E402
+from tests.official_recipe import PUBLISHED, official  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("mmdet_scope")
 
 STRIDES = (8, 16, 32, 64, 128)
-# side, learning rate, weight decay, survival probability, length of the cosine, steps: one published file each, except
-# T at 896, which takes the paper's rate and probability.
-PUBLISHED = {
-    "t_640": (640, 2e-3, 1e-4, 0.3, 115_750, 90_000),
-    "b_640": (640, 2e-3, 1e-4, 0.7, 115_750, 90_000),
-    "t_896": (896, 1e-3, 0.05, 0.8, 90_000, 90_000),
-    "s_896": (896, 3e-3, 0.05, 0.5, 90_000, 115_750),
-    "b_896": (896, 3e-3, 0.05, 0.2, 90_000, 90_000),
-}
-
-
-def official(size: str) -> Config:
-    return Config.fromfile(f"configs/cascade_maskrcnn_maxvit_{size}_coco.py")
-
-
-@pytest.fixture(autouse=True)
-def _mmdet_scope():
-    init_default_scope("mmdet")
-    yield
-    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope="module")
@@ -49,43 +32,13 @@ def cfg() -> Config:
 
 
 @pytest.fixture(scope="module")
-def detector(cfg) -> nn.Module:
-    """The whole T at 896, with random weights."""
-    init_default_scope("mmdet")
-    model = ConfigDict(cfg.model)
-    model.backbone.init_cfg = None
-    return MODELS.build(model)
+def detector() -> nn.Module:
+    return official_recipe.build_detector()
 
 
 @pytest.fixture
 def small_detector() -> nn.Module:
-    """The same recipe with the mini backbone and thin heads, for a forward pass."""
-    torch.manual_seed(0)
-    model = Config.fromfile("configs/demo_cascade_official_maxvit_mini_sample.py").model
-    model.data_preprocessor.pad_size_divisor = 64
-    model = MODELS.build(model)
-    model.init_weights()
-    return model
-
-
-@pytest.fixture
-def batch(small_detector):
-    """Two 64x64 images with an object each, as the data preprocessor returns them."""
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-
-    samples = []
-    for box in ([8.0, 8.0, 40.0, 40.0], [20.0, 4.0, 60.0, 50.0]):
-        sample = DetDataSample(metainfo=dict(img_shape=(64, 64), ori_shape=(64, 64), scale_factor=(1.0, 1.0)))
-        mask = np.zeros((1, 64, 64), np.uint8)
-        mask[0, int(box[1]) : int(box[3]), int(box[0]) : int(box[2])] = 1
-        sample.gt_instances = InstanceData(
-            bboxes=torch.tensor([box]), labels=torch.tensor([1]), masks=BitmapMasks(mask, 64, 64)
-        )
-        sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
-        samples.append(sample)
-    images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in samples]
-    return small_detector.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
+    return official_recipe.build_small_detector()
 
 
 # --- input
@@ -292,94 +245,6 @@ def test_proposals_and_detections_kept(cfg):
     assert (test.nms_pre, test.max_per_img, test.nms.iou_threshold) == (1000, 1000, 0.7)
     rcnn = cfg.model.test_cfg.rcnn
     assert (rcnn.score_thr, rcnn.nms.iou_threshold, rcnn.max_per_img) == (0.05, 0.5, 100)
-
-
-# --- losses
-
-
-def huber(difference: float, delta: float) -> float:
-    if abs(difference) <= delta:
-        return difference**2 / 2
-    return delta * (abs(difference) - delta / 2)
-
-
-@pytest.mark.parametrize(
-    "part, delta", [("rpn_head", 1 / 9), ("roi_head.bbox_head.0", 1.0), ("roi_head.bbox_head.1", 1.0)]
-)
-def test_box_losses_are_huber_over_the_matched_coordinates(detector, part, delta):
-    loss = detector.get_submodule(part).loss_bbox
-    difference = torch.linspace(-2, 2, 40).view(10, 4)
-    weight = torch.zeros(10, 4)
-    weight[:3] = 1
-    expected = sum(huber(d, delta) for d in difference[:3].flatten().tolist()) / (12 + 0.01)
-    assert loss(difference, torch.zeros(10, 4), weight, avg_factor=512).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_a_box_loss_without_matches_is_zero_and_has_a_gradient(detector):
-    pred = torch.randn(5, 4, requires_grad=True)
-    loss = detector.rpn_head.loss_bbox(pred, torch.zeros(5, 4), torch.zeros(5, 4), avg_factor=1)
-    loss.backward()
-    assert loss.item() == 0.0 and pred.grad.abs().max() == 0.0
-
-
-def test_proposal_scores_are_divided_by_the_regions_of_an_image(detector):
-    """256 anchors are sampled of each image, and the official sum is divided by 512."""
-    logits, labels = torch.randn(256, 1), torch.randint(0, 2, (256,))
-    written_out = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], 1.0 - labels, reduction="sum") / 512
-    found = detector.rpn_head.loss_cls(logits, labels, torch.ones(256), avg_factor=256)
-    assert found.item() == pytest.approx(written_out.item(), rel=1e-5)
-
-
-def test_box_and_class_losses_are_averaged_over_stages_and_masks_are_not(small_detector, batch):
-    unweighted = {}
-    roi_head = small_detector.roi_head.train()
-    for stage, head in enumerate(roi_head.bbox_head):
-        keep_losses(head, unweighted, f"s{stage}.", "loss_bbox")
-    keep_losses(roi_head.mask_head[0], unweighted, "s1.", "loss_mask")
-    losses = small_detector.loss(batch["inputs"], batch["data_samples"])
-
-    names = {name for name in losses if "rpn" not in name and "acc" not in name}
-    assert names == {"s0.loss_cls", "s0.loss_bbox", "s1.loss_cls", "s1.loss_bbox", "s1.loss_mask"}
-    for name in names:
-        share = 1.0 if "mask" in name else 0.5
-        assert losses[name].item() == pytest.approx(share * unweighted[name], rel=1e-5), name
-        assert unweighted[name] > 0, name
-
-
-def keep_losses(head: nn.Module, kept: dict, prefix: str, key: str) -> None:
-    """Writes down what a head returns as its losses."""
-    original = head.loss_and_target
-
-    def kept_losses(*args, **kwargs):
-        results = original(*args, **kwargs)
-        kept.update({prefix + name: value.detach().item() for name, value in results[key].items()})
-        return results
-
-    head.loss_and_target = kept_losses
-
-
-def test_all_parts_learn(small_detector, batch):
-    losses = small_detector.train().loss(batch["inputs"], batch["data_samples"])
-    total, _ = small_detector.parse_losses(losses)
-    total.backward()
-    assert [name for name, p in small_detector.named_parameters() if p.grad is None] == []
-
-
-def test_masks_are_of_the_final_boxes(small_detector, batch):
-    small_detector.eval().test_cfg.rcnn.score_thr = 0.0
-    small_detector.roi_head.test_cfg.score_thr = 0.0
-    with torch.no_grad():
-        for sample in small_detector.predict(batch["inputs"], batch["data_samples"]):
-            found = sample.pred_instances
-            assert len(found) > 0
-            assert found.masks.shape == (len(found), 64, 64)
-
-
-def test_an_image_in_which_nothing_is_found_has_no_masks(small_detector, batch):
-    small_detector.eval().roi_head.test_cfg.score_thr = 1.1
-    with torch.no_grad():
-        for sample in small_detector.predict(batch["inputs"], batch["data_samples"]):
-            assert sample.pred_instances.masks.shape == (0, 64, 64)
 
 
 # --- optimization
