@@ -1,4 +1,4 @@
-"""ImageNet training through the command lines: a killed run goes on exactly, processes add up, mistakes are refused."""
+"""ImageNet training through the command lines: a killed run goes on exactly, processes add up, weights must fit."""
 
 import importlib
 import json
@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import timm
@@ -22,34 +21,12 @@ from mmengine.hooks import Hook  # noqa: E402
 from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
-from tests.class_folders import CLASSES, write_class_tars, write_folders, write_shards, write_tars  # noqa: E402
+from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
+from tests.pretraining import log_of, refused, write_config  # noqa: E402
 from tests.processes import run_processes, start  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
-
-# Everything random of the recipes at once: RandAugment, erasing, mixing, stochastic depth; and EMA, accumulation.
-CONFIG = f"""
-_base_ = "{ROOT}/configs/pretrain_maxvit_t_imagenet.py"
-model = dict(
-    network=dict(model_name="maxvit_mini", drop_path_rate=0.5),
-    data_preprocessor=dict(mixup=dict(cutmix_alpha=1.0), random_erasing=dict(probability=0.5, mode="pixel")),
-)
-workers = dict(num_workers=0, persistent_workers=False, pin_memory=False)
-train_dataloader = dict(batch_size=4, dataset=dict(transform=dict(input_size=32)), **workers)
-val_dataloader = dict(batch_size=4, dataset=dict(transform=dict(input_size=32)), **workers)
-test_dataloader = val_dataloader
-train_cfg = dict(max_epochs=2, val_interval=2)
-param_scheduler = [dict(type="CosineAnnealingLR", end=2, by_epoch=True, convert_to_iter_based=True)]
-default_hooks = dict(
-    logger=dict(interval=1),
-    checkpoint=dict(by_epoch=False, interval=2, max_keep_ckpts=2, save_best=None),
-)
-total_batch_size = 8
-auto_scale_lr = dict(base_batch_size=8)
-sync_bn = None
-"""
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +37,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("configs")
-    (folder / "short.py").write_text(CONFIG)
-    Config.fromfile(folder / "short.py").dump(folder / "tiny.py")
-    return folder / "tiny.py"
+    return write_config(tmp_path_factory.mktemp("configs"))
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +53,6 @@ def trained(config, data, tmp_path_factory):
 def options(config, data, tmp_path):
     """Arguments of a run that would work, into a work dir that does not exist yet."""
     return [str(config), "--data-root", str(data), "--work-dir", str(tmp_path / "work")]
-
-
-def log_of(work_dir):
-    return max(work_dir.glob("*/*.log")).read_text()
-
-
-def refused(main, arguments, capsys, tmp_path):
-    """The one message of a run that is refused and writes nothing."""
-    before = sorted(tmp_path.rglob("*"))
-    assert main(arguments) == 2
-    assert sorted(tmp_path.rglob("*")) == before
-    return capsys.readouterr().err
 
 
 # What a run leaves behind.
@@ -299,113 +261,7 @@ def test_a_run_that_diverges_ends_with_its_step_and_exit_code_1(options, capsys)
     assert re.search(r"Training stopped at iteration \d+ \(epoch 1\): loss is (nan|inf)", said), said
 
 
-# Bad input.
-
-REFUSED = [
-    (["total_batch_size=30"], "30 is not a whole number of batches: 1 processes take 4 images"),
-    (["total_batch_size=4096"], "24 training images, fewer than the 4096 of one optimizer step"),
-    (["train_dataloader.batch_size=3", "total_batch_size=9"], "3 is odd, and images are mixed in pairs"),
-    (["model.network.num_classes=7"], "num_classes is 7, but .* has 3 classes"),
-    (["model.network.model_name=maxvit_huge"], "cannot be built: .*no network maxvit_huge"),
-    (["model.network.model_name=maxvit_t.in2k"], "no weights maxvit_t.in2k; there are in1k"),
-    (["train_dataloader.dataset.transform.auto_augment=foo-m9"], "train_dataloader.dataset.transform cannot be built"),
-    (["val_dataloader.dataset.transform.interpolation=foo"], "val_dataloader.dataset.transform cannot be .*foo"),
-    (["train_dataloader.dataset.unreadable=ignore"], "unreadable='ignore': give 'refuse' or 'skip'"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "message"), REFUSED)
-def test_settings_that_cannot_work_are_refused(options, overrides, message, capsys, tmp_path):
-    said = refused(train, [*options, "--cfg-options", *overrides], capsys, tmp_path)
-    assert re.search(message, said), said
-
-
-def empty_class(root):
-    (root / "train" / "dog").mkdir()
-
-
-def one_class(root):
-    for split in ("train", "val"):
-        for name in CLASSES[1:]:
-            (root / split / name).rename(root / f"{split}-{name}")
-
-
-def class_of_one_split(root):
-    (root / "val" / "cat").rename(root / "val" / "cow")
-
-
-def stray_image(root):
-    (root / "train" / "ape" / "0.png").rename(root / "train" / "0.png")
-
-
-def no_training_images(root):
-    (root / "train").rename(root / "pictures")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (empty_class, r"1 of 4 class folders in .*train hold no image \(dog\)"),
-        (one_class, r"has 1 class \(ape\), and telling classes apart takes two"),
-        (class_of_one_split, r"differ: .*val lacks 1 \(cat\); .*train lacks 1 \(cow\)"),
-        (stray_image, r"images beside its class folders \(0.png\)"),
-        (no_training_images, "has no train images. Lay them out as"),
-    ],
-)
-def test_data_that_cannot_be_trained_on_is_refused(options, spoil, message, capsys, tmp_path):
-    root = write_folders(tmp_path / "copy")
-    spoil(root)
-    options[2] = str(root)
-    said = refused(train, options, capsys, tmp_path)
-    assert re.search(message, said), said
-
-
-@pytest.mark.parametrize("write", [write_tars, write_class_tars, write_shards])
-@pytest.mark.parametrize("keep", [0.5, 0.0])
-def test_a_damaged_tar_file_is_refused(options, write, keep, capsys, tmp_path):
-    options[2] = str(write(tmp_path / "tars"))
-    archive = max(path for path in (tmp_path / "tars").rglob("*.tar") if "train" in f"{path.parent.name}/{path.name}")
-    content = archive.read_bytes()
-    archive.write_bytes(content[: int(len(content) * keep) + 100] + (b"" if keep else b"no tar" * 200))
-    assert "is cut off or no tar file" in refused(train, options, capsys, tmp_path)
-
-
-def test_a_layer_decay_outside_its_range_is_told(options, capsys):
-    assert train([*options, "--cfg-options", "optim_wrapper.paramwise_cfg.layer_decay_rate=2"]) == 2
-    assert "layer_decay_rate=2: give a factor above 0 and up to 1" in capsys.readouterr().err
-
-
-def test_images_none_of_which_can_be_read_are_told(options, capsys, tmp_path):
-    options[2] = str(write_folders(tmp_path / "copy"))
-    for path in (tmp_path / "copy" / "train").rglob("*.png"):
-        path.write_text("no image")
-    assert train([*options, "--cfg-options", "train_dataloader.dataset.unreadable=skip"]) == 2
-    assert "Not one train image of" in capsys.readouterr().err
-
-
-def test_an_unreadable_image_is_left_out_of_an_evaluation_if_asked(options, capsys, tmp_path):
-    root = write_folders(tmp_path / "copy")
-    (root / "val" / "bee" / "1.png").write_text("no image")
-    weights = timm.create_model("maxvit_mini", num_classes=3).state_dict()
-    torch.save(weights, tmp_path / "mini.pth")
-    arguments = [options[0], str(tmp_path / "mini.pth"), "--data-root", str(root), *options[3:]]
-    assert evaluate(arguments) == 2
-    assert re.search(r"bee/1\.png cannot be read as an image", capsys.readouterr().err)
-    assert evaluate([*arguments, "--cfg-options", "test_dataloader.dataset.unreadable=skip"]) == 0
-    assert "1 images left out so far, which cannot be read" in log_of(tmp_path / "work")
-    assert "accuracy/top5" in capsys.readouterr().out
-
-
-def test_an_unreadable_image_stops_training_unless_it_may_be_skipped(options, tmp_path, capsys):
-    root = write_folders(tmp_path / "copy")
-    (root / "train" / "bee" / "3.png").write_text("no image")
-    options[2] = str(root)
-    short = ["--cfg-options", "train_cfg.max_epochs=1", "default_hooks.checkpoint.interval=-1"]
-    assert train([*options, *short]) == 2
-    assert re.search(r"bee/3\.png cannot be read as an image.*unreadable=skip", capsys.readouterr().err)
-    assert train([*options, *short, "train_dataloader.dataset.unreadable=skip"]) == 0
-    log = log_of(tmp_path / "work")
-    assert log.count("bee/3.png") == 2 and "1 images left out so far, which cannot be read" in log
+# Weights that do not fit.
 
 
 def cows_for_cats(root):
