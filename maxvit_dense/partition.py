@@ -92,6 +92,50 @@ def make_partitions(
     return block, make_partition(height, width, window_size, True, device)
 
 
+class _Rearrange(torch.autograd.Function):
+    """index_select whose gradient is index_select too, since no position but those of ``back`` takes part in it.
+
+    PyTorch's own gradient adds rows to zeros one by one, in an order that CUDA does not fix.
+    """
+
+    @staticmethod
+    def forward(rows: Tensor, index: Tensor, back: Tensor, unused: Tensor | None) -> Tensor:
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        _, _, ctx.back, ctx.unused = inputs
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:
+        grad = grad.index_select(0, ctx.back)
+        if ctx.unused is not None:
+            grad = grad.masked_fill(ctx.unused, 0.0)
+        return grad, None, None, None
+
+
+@torch.jit.unused
+def _rearrange(rows: Tensor, index: Tensor, back: Tensor, unused: Tensor | None) -> Tensor:
+    if torch.compiler.is_exporting() or torch.jit.is_tracing() or not (torch.is_grad_enabled() and rows.requires_grad):
+        return rows.index_select(0, index)
+    return _Rearrange.apply(rows, index, back, unused)
+
+
+def rearrange(rows: Tensor, index: Tensor, back: Tensor, unused: Tensor | None = None) -> Tensor:
+    """Rows in another order: (n, C) to (len(index), C).
+
+    Args:
+        rows: (n, C).
+        index: (m,) the row that each place reads.
+        back: (n,) the place whose gradient each row receives; other places must not have any.
+        unused: (n, 1) bool, True for rows that no place reads, where ``back`` holds any number.
+    """
+    if torch.jit.is_scripting():
+        return rows.index_select(0, index)
+    else:  # spelled out: TorchScript must not compile this line
+        return _rearrange(rows, index, back, unused)
+
+
 def flat_index(index: Tensor, batch: int, map_tokens: int) -> Tensor:
     """Repeats an index into one map of ``map_tokens`` entries for B maps laid end to end, (B * len(index),)."""
     if batch == 1:

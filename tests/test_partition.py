@@ -81,3 +81,17 @@ def test_attention_runs_on_an_empty_batch(grid):
     assert partition_attention(qkv, torch.randn(1, 13, 13), make_partition(9, 5, (7, 7), grid, CPU), 1).shape == (
         (0, 9, 5, 32)
     )
+
+
+@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.parametrize("size", [(4, 6), (5, 4)])  # without and with slots outside the map
+def test_attention_has_first_and_second_derivatives(grid, size):
+    partition = make_partition(*size, (2, 3), grid, CPU)
+    qkv = torch.randn(2, *size, 3 * 4, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(2, 3, 5, dtype=torch.float64, requires_grad=True)
+
+    def attention(qkv, table):
+        return partition_attention(qkv, table, partition, num_heads=2)
+
+    assert torch.autograd.gradcheck(attention, (qkv, table))
+    assert torch.autograd.gradgradcheck(attention, (qkv, table))

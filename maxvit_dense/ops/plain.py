@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..partition import Partition, flat_index
+from ..partition import Partition, flat_index, rearrange
 from ..rel_pos import expand_bias_table
 
 SHORT_WINDOW = 64  # tokens
@@ -15,30 +15,42 @@ def _additive_mask(bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     bias = bias.unsqueeze(0)
     if mask is None:
         return bias
-    # Expanded first, so that a symbolic number of windows is never compared with 1 for broadcasting.
-    masked = bias.expand(mask.shape[0], -1, -1, -1).masked_fill(~mask, float("-inf"))
-    if batch != 1:  # an empty batch too
-        masked = masked.repeat(batch, 1, 1, 1)
-    return masked
+    return bias.masked_fill(~mask, float("-inf")).repeat(batch, 1, 1, 1)
 
 
-def _written_out(q: Tensor, short_window: int = SHORT_WINDOW) -> bool:
+def _written_out(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
     """Whether the products are called one by one, rather than PyTorch's fused attention.
 
     Measured on a CPU: PyTorch's fused kernel has no gradient for the bias there, and what it falls back on takes 1.2
     to 2.5 times as long; without a gradient it wins where windows are long.
     """
-    return q.is_cpu and (torch.is_grad_enabled() or q.shape[2] <= short_window)
+    return q.is_cpu and (torch.is_grad_enabled() or tokens <= short_window)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(D) + mask) v for q, k, v of (B * nW, h, N, D)."""
-    if not _written_out(q):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-    windows, heads, tokens, dim = q.shape
-    scores = attn_mask.expand(windows, -1, -1, -1).reshape(windows * heads, tokens, tokens)
-    scores = torch.baddbmm(scores, q.flatten(0, 1), k.flatten(0, 1).transpose(1, 2), alpha=dim**-0.5)
-    return torch.bmm(scores.softmax(dim=-1), v.flatten(0, 1)).view(windows, heads, tokens, dim)
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) v over the keys inside the map.
+
+    Args:
+        q, k, v: (B * nW * h, N, D).
+        bias: (h, N, N).
+        mask: (nW, 1, 1, N) bool, True for keys inside the map; None if all are.
+        batch: B.
+
+    Returns:
+        (B * nW * h, N, D).
+    """
+    heads, tokens, _ = bias.shape
+    if not _written_out(q, tokens):
+        q, k, v = (x.view(-1, heads, tokens, x.shape[2]) for x in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=_additive_mask(bias, mask, batch))
+        return out.flatten(0, 1)
+    # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
+    scores = bias.repeat(q.shape[0] // heads, 1, 1)
+    if mask is not None:
+        outside = (~mask).view(-1, tokens).repeat(batch, heads).view(-1, 1, tokens)
+        scores = scores.masked_fill_(outside, float("-inf"))
+    scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)
+    return torch.bmm(scores.softmax(dim=-1), v)
 
 
 def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
@@ -56,15 +68,16 @@ def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, n
     batch, height, width, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2], qkv.shape[3] // 3
     window_tokens = partition.window_size[0] * partition.window_size[1]
 
-    # One gather into windows and one back, each moving whole rows; index_select's gradient is as cheap.
-    gather = flat_index(partition.tokens, batch, height * width)
-    windows = qkv.reshape(-1, 3 * channels).index_select(0, gather)
+    # One gather into windows and one back, each moving whole rows.
+    tokens = flat_index(partition.tokens, batch, height * width)
+    slots = flat_index(partition.slots, batch, partition.tokens.shape[0])
+    windows = rearrange(qkv.reshape(-1, 3 * channels), tokens, slots)
     windows = windows.view(-1, window_tokens, 3, num_heads, channels // num_heads)
-    q, k, v = windows.permute(2, 0, 3, 1, 4).unbind(0)  # each (B * nW, h, N, D)
+    q, k, v = windows.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (B * nW * h, N, D)
 
     bias = expand_bias_table(bias_table, partition.window_size).to(q.dtype)
-    attn_mask = _additive_mask(bias, partition.mask, batch)
-    out = _attend(q, k, v, attn_mask)
-    out = out.transpose(1, 2).reshape(-1, channels)
-    restore = flat_index(partition.slots, batch, partition.tokens.shape[0])
-    return out.index_select(0, restore).view(batch, height, width, channels)
+    out = _attend(q, k, v, bias, partition.mask, batch)
+    out = out.view(-1, num_heads, window_tokens, channels // num_heads).transpose(1, 2).reshape(-1, channels)
+    mask = partition.mask
+    outside = None if mask is None else (~mask).view(-1, 1).repeat(batch, 1)
+    return rearrange(out, slots, tokens, outside).view(batch, height, width, channels)
