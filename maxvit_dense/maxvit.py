@@ -22,7 +22,7 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from .attention import LAYER_NORM_EPS, PartitionAttention
-from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem
+from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem, keep_gradient_layout
 from .partition import Partition, make_partitions
 from .recompute import check_recompute, run_block
 from .sizes import ceil_div
@@ -162,6 +162,8 @@ class MaxViTStage(nn.Module):
                 x = block(x, block_partition, grid_partition)
             else:
                 x = run_block(block, self.grad_checkpointing, x, block_partition, grid_partition)
+        if not torch.jit.is_scripting():
+            x = keep_gradient_layout(x)
         return x
 
 

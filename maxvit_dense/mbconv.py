@@ -82,6 +82,26 @@ class HalvingConv2d(nn.Conv2d):
         return self._conv_forward(F.pad(x, _halving_padding(x, self.same_padding)), self.weight, self.bias)
 
 
+@torch.jit.unused
+def _is_compiling() -> bool:
+    return torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """1x1 convolution; for the compiler it is a linear layer.
+
+    The sizes from which PyTorch takes one CPU convolution rather than another would each become a compiled program.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, bias: bool = True, **dd):
+        super().__init__(in_channels, out_channels, kernel_size=1, bias=bias, **dd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.jit.is_scripting() and _is_compiling():
+            return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        return self._conv_forward(x, self.weight, self.bias)
+
+
 def _conv3x3(
     in_channels: int, out_channels: int, stride: int, style: ConvStyle, groups: int = 1, bias: bool = True, **dd
 ) -> nn.Conv2d:
@@ -121,6 +141,7 @@ def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
 
 # A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("halving_avg_pool2d")
+torch.fx.wrap("_mean_of_map")
 
 
 @torch.no_grad()
@@ -138,6 +159,18 @@ def _fold_bn_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> None:
     bias = (conv.weight * shift[None, :, None, None]).sum(dim=(1, 2, 3))
     conv.bias = nn.Parameter(bias if conv.bias is None else conv.bias + bias)
     conv.weight = nn.Parameter(conv.weight * scale[None, :, None, None])
+
+
+@torch.jit.unused
+def keep_gradient_layout(x: Tensor) -> Tensor:
+    """Has the gradient of a map arrive in channels-last memory, as the map itself is, whatever the loss made of it.
+
+    Residual sums would carry another layout through all layers, and each would copy it.
+    """
+    plain = type(x) is Tensor and not torch.compiler.is_compiling()  # no symbol of a traced graph
+    if plain and torch.is_grad_enabled() and x.requires_grad:
+        x.register_hook(lambda grad: grad.contiguous(memory_format=torch.channels_last))
+    return x
 
 
 class Stem(nn.Module):
@@ -184,6 +217,18 @@ class Stem(nn.Module):
         return self.conv2(self.act1(self.norm1(x)))
 
 
+def _mean_of_map(x: Tensor) -> Tensor:
+    """Mean over all positions, (B, C, H, W) -> (B, C, 1, 1).
+
+    As a sum, whose gradient is a view; that of a mean is a whole map in another memory layout. The compiler, which
+    fuses either, makes one program for sums over up to 4,096 positions and one for longer ones, so it gets two means.
+    """
+    if not torch.jit.is_scripting() and _is_compiling():
+        return x.mean(3, keepdim=True).mean(2, keepdim=True)
+    precise = x.dtype if x.dtype == torch.float64 else torch.float32
+    return (x.sum((2, 3), keepdim=True, dtype=precise) / (x.shape[2] * x.shape[3])).to(x.dtype)
+
+
 class SqueezeGate(SqueezeExcite):
     """timm's squeeze-and-excitation up to its gate, (B, C, H, W) -> (B, C, 1, 1)."""
 
@@ -192,7 +237,7 @@ class SqueezeGate(SqueezeExcite):
         self.act.inplace = False  # selective checkpointing may have kept what it would write over
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.gate(self.fc2(self.act(self.fc1(x.mean((2, 3), keepdim=True)))))
+        return self.gate(self.fc2(self.act(self.fc1(_mean_of_map(x)))))
 
 
 class Shortcut(nn.Module):
@@ -202,7 +247,8 @@ class Shortcut(nn.Module):
         super().__init__()
         self.same_padding = style.same_padding
         has_conv = in_chs != out_chs or style.shortcut_conv_always
-        self.expand = nn.Conv2d(in_chs, out_chs, 1, device=device, dtype=dtype) if has_conv else nn.Identity()
+        dd = {"device": device, "dtype": dtype}
+        self.expand = PointwiseConv2d(in_chs, out_chs, **dd) if has_conv else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.expand(halving_avg_pool2d(x, self.same_padding))
@@ -237,14 +283,14 @@ class MBConv(nn.Module):
         self.gelu = ""  # formula for fused operators, set when folded
         self.shortcut = Shortcut(in_chs, out_chs, style, **dd) if stride == 2 else nn.Identity()
         self.pre_norm = _batch_norm(in_chs, **dd)
-        self.conv1_1x1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
+        self.conv1_1x1 = PointwiseConv2d(in_chs, mid_chs, bias=False, **dd)
         self.norm1 = _batch_norm(mid_chs, **dd)
         self.act1 = act_layer()
         self.conv2_kxk = _conv3x3(mid_chs, mid_chs, stride, style, groups=mid_chs, bias=False, **dd)
         self.norm2 = _batch_norm(mid_chs, **dd)
         self.act2 = act_layer()
         self.se = SqueezeGate(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)
-        self.conv3_1x1 = nn.Conv2d(mid_chs, out_chs, 1, **dd)
+        self.conv3_1x1 = PointwiseConv2d(mid_chs, out_chs, **dd)
         self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
 
     def init_weights(self) -> None:
@@ -274,13 +320,20 @@ class MBConv(nn.Module):
         return tokens.view(x.shape[0], x.shape[2], x.shape[3], weight.shape[1]).permute(0, 3, 1, 2)
 
     @torch.jit.unused
+    def _expand_padded(self, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
+        """First convolution with its activation, zeros around it."""
+        if torch.compiler.is_compiling():  # each parity of a size, which decides what is cleared, would be a program
+            return F.pad(conv_gelu(x, self.conv1_1x1, self.gelu), padding)
+        # Padding is cheaper before the expansion. There the bias would fill it, so it is cleared once more.
+        x = conv_gelu(F.pad(x, padding), self.conv1_1x1, self.gelu)
+        _clear_padding(x, padding)
+        return x
+
+    @torch.jit.unused
     def _forward_fused(self, x: Tensor) -> Tensor:
         shortcut = self.shortcut(x)
         if isinstance(self.conv2_kxk, HalvingConv2d):
-            # Padding is cheaper before the expansion. There the bias would fill it, so it is cleared once more.
-            padding = _halving_padding(x, self.conv2_kxk.same_padding)
-            x = conv_gelu(F.pad(x, padding), self.conv1_1x1, self.gelu)
-            _clear_padding(x, padding)
+            x = self._expand_padded(x, _halving_padding(x, self.conv2_kxk.same_padding))
         else:
             x = conv_gelu(x, self.conv1_1x1, self.gelu)
         x = conv_gelu(x, self.conv2_kxk, self.gelu)

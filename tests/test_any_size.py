@@ -178,3 +178,19 @@ def test_features_are_rounded_up_at_every_size(height, width, indices):
 
 
 MINI = randomize(timm.create_model("maxvit_mini")).eval()
+
+
+def test_gradients_keep_channels_last_memory_whatever_the_loss_hands_in():
+    network = MaxViT(SMALLEST, num_classes=0).train()
+    network.prune_intermediate_layers([2])
+    layouts = []
+
+    def note(module, grad_input, grad_output):
+        layouts.append(grad_output[0].is_contiguous())
+
+    for stage in network.stages:
+        for block in stage.blocks:
+            block.attn_grid.mlp.fc2.register_full_backward_hook(note)
+    maps = network.forward_intermediates(torch.randn(2, 3, 64, 96), intermediates_only=True)
+    torch.autograd.backward(maps, [torch.randn(m.shape) for m in maps])  # gradients in (B, C, H, W) memory
+    assert layouts == [True] * len(layouts) != []

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from networks import fill_with_noise
+from networks import fill_with_noise, relative_difference, small_network
 from timm.utils import reparameterize_model
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -75,6 +75,33 @@ def test_counters_and_tracers_see_pytorchs_own_operators():
     with torch.no_grad():
         traced = torch.jit.trace(folded, images)
     assert "pointwise" not in str(traced.inlined_graph)
+
+
+def test_compiling_keeps_them_in_one_program_for_every_size():
+    network = small_network().eval()
+    network.prune_intermediate_layers([1])
+    folded, graphs = reparameterize_model(network), []
+
+    def note(graph, _):
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    compiled = torch.compile(folded, backend=note, dynamic=True, fullgraph=True)
+    with torch.no_grad():
+        for size in ((70, 50), (64, 48), (41, 66)):
+            images = torch.randn(1, 3, *size)
+            assert relative_difference(compiled(images), network(images)) < 1e-5
+    (graph,) = graphs
+    # The stem; of the block two convolutions and two MLPs.
+    assert sum("maxvit_dense" in str(node.target) for node in graph.graph.nodes) == 1 + 4
+
+
+def test_exported_networks_have_pytorchs_own_operators():
+    folded = reparameterize_model(small_network().eval())
+    with torch.no_grad():
+        program = torch.export.export(folded, (torch.randn(1, 3, 64, 64),))
+    assert "gelu" in str(program.graph) and "maxvit_dense" not in str(program.graph)
 
 
 def test_other_devices_dtypes_and_activations_are_left_alone():

@@ -10,7 +10,7 @@ from timm.layers import create_conv2d, get_act_layer
 from torch import nn
 from torch.nn import functional as F
 
-from maxvit_dense.mbconv import HalvingConv2d, MBConv, Stem, halving_avg_pool2d
+from maxvit_dense.mbconv import HalvingConv2d, MBConv, PointwiseConv2d, SqueezeGate, Stem, halving_avg_pool2d
 from tests import naive_maxvit
 from tests.networks import fill_with_noise, largest_difference
 
@@ -115,6 +115,44 @@ def test_the_stem_sets_the_memory_layout_and_mbconv_keeps_it(channels, size):
     assert block(x).is_contiguous(**layout)
     if x.shape[-2:].numel() > 1:  # one position has no layout that padding could keep, nor anything to copy
         assert F.pad(x, (0, 1, 0, 1), mode="replicate").is_contiguous(**layout)  # what pooling relies on
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_the_gate_is_that_of_the_mean(dtype):
+    gate = fill_with_noise(SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU)).to(dtype)
+    x = torch.randn(2, 8, 31, 17).to(dtype)
+    expected = gate.gate(gate.fc2(gate.act(gate.fc1(x.mean((2, 3), keepdim=True)))))
+    assert gate(x).dtype == dtype
+    assert largest_difference(gate(x), expected) <= 4 * torch.finfo(dtype).eps
+
+
+def test_the_sum_over_a_map_of_half_precision_does_not_overflow():
+    gate = SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU).half()
+    assert gate(torch.full((1, 8, 300, 300), 2.0, dtype=torch.float16)).isfinite().all()  # the sum is 180,000
+
+
+def _programs(module: nn.Module, sizes: list[int], channels: int) -> int:
+    """How many programs PyTorch compiles for square maps of these sizes; each must give what eager mode gives."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compiled = torch.compile(module, dynamic=True)
+    with torch.no_grad():
+        for size in sizes:
+            x = torch.randn(1, channels, size, size).to(memory_format=torch.channels_last)
+            assert largest_difference(compiled(x), module(x)) < 1e-5
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+@pytest.mark.requires_compiler
+def test_a_1x1_convolution_compiles_once_for_small_and_large_maps():
+    # PyTorch takes another convolution from 20,480 values on.
+    assert _programs(PointwiseConv2d(64, 32), [20, 17, 40], channels=64) == 1
+
+
+@pytest.mark.requires_compiler
+def test_the_gate_compiles_once_for_small_and_large_maps():
+    # PyTorch's compiler sums more than 4,096 positions in another way.
+    assert _programs(SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU), [60, 50, 70], channels=8) == 1
 
 
 def test_initial_weights_keep_the_fan_out_variance():
