@@ -59,7 +59,7 @@ _CPU = (
     ),
     Group(
         "feature maps, 800x1333, window 7, forward + backward, fp32, eager",
-        ("maxvit_t", "maxvit_t:recompute_cheap", "maxvit_t:recompute", _TIMM_DENSE),
+        ("maxvit_t", "maxvit_t:recompute_cheap", _TIMM_DENSE),
         replace(_DENSE, mode="train"),
         repetitions=1,
         goals=(
@@ -100,7 +100,7 @@ def scaling(
 
 
 _ONE_IMAGE = Workload(batch=1, features=True)
-_SCALING = scaling(("maxvit_t:fold",), _ONE_IMAGE, SQUARES, 3)
+_SCALING = scaling(("maxvit_t:fold",), _ONE_IMAGE, SQUARES, 2)
 _PEERS = ("maxvit_t:fold", f"{_TIMM}:window=7", "timm:swin_tiny_patch4_window7_224:window=7", "timm:convnext_tiny")
 
 

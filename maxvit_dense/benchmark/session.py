@@ -3,10 +3,12 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 
 from . import machine, networks
 from .processes import WorkerFailed, WorkerProcess
@@ -111,17 +113,20 @@ class Session:
     def __init__(self, folder: Path, threads: int | None = None, tell: Tell = lambda line: None):
         self.folder, self.threads, self.tell = folder, threads, tell
         self._references: dict[tuple, Path] = {}
+        self._one_reference = Lock()  # at a time: of two that need the same, the second finds its file
 
     def run(self, group: Group) -> list[Row]:
         """Measures one group; a model that fails or differs has a row that says so."""
         self.tell(group.title)
         rows = [self._row(group, text) for text in group.models]
+        # Those that are references come first: they write what others are compared with.
+        rows_in_order = sorted(rows, key=lambda row: not _is_reference(row))
+        # Half of a compilation has one thread.
+        at_once = 2 if all("compile" in row.model.flags for row in rows) else 1
         with ExitStack() as stack:
-            workers = []
-            for row in sorted(rows, key=lambda row: not _is_reference(row)):  # they write what others are compared with
-                worker = self._started(stack, row, group)
-                if worker:
-                    workers.append((row, worker))
+            with ThreadPoolExecutor(at_once) as pool:
+                started = list(pool.map(lambda row: self._started(stack, row, group), rows_in_order))
+            workers = [(row, worker) for row, worker in zip(rows_in_order, started, strict=True) if worker]
             if not group.random_sizes:
                 self._measure(group, workers)
         return rows
@@ -150,7 +155,8 @@ class Session:
             if group.random_sizes:
                 self._random_sizes(row, reference, group.random_sizes)
                 return None
-            path = self._reference(row, reference)
+            with self._one_reference:
+                path = self._reference(row, reference)
             worker = stack.enter_context(self._worker(row.model, row.workload, reference, path))
             for name, value in worker.call("prepare").items():
                 setattr(row, name, value)
