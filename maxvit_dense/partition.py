@@ -98,19 +98,22 @@ class _Rearrange(torch.autograd.Function):
     PyTorch's own gradient adds rows to zeros one by one, in an order that CUDA does not fix.
     """
 
+    generate_vmap_rule = True  # for gradients of single images by torch.func
+
     @staticmethod
     def forward(rows: Tensor, index: Tensor, back: Tensor, unused: Tensor | None) -> Tensor:
         return rows.index_select(0, index)
 
     @staticmethod
     def setup_context(ctx, inputs, output) -> None:
-        _, _, ctx.back, ctx.unused = inputs
+        ctx.save_for_backward(*inputs[2:])
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple:
-        grad = grad.index_select(0, ctx.back)
-        if ctx.unused is not None:
-            grad = grad.masked_fill(ctx.unused, 0.0)
+        back, unused = ctx.saved_tensors
+        grad = grad.index_select(0, back)
+        if unused is not None:
+            grad = grad.masked_fill(unused, 0.0)
         return grad, None, None, None
 
 

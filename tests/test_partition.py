@@ -95,3 +95,14 @@ def test_attention_has_first_and_second_derivatives(grid, size):
 
     assert torch.autograd.gradcheck(attention, (qkv, table))
     assert torch.autograd.gradgradcheck(attention, (qkv, table))
+
+
+def test_gradients_of_single_images_are_those_of_the_batch():
+    partition = make_partition(5, 4, (2, 3), True, CPU)
+    qkv, table = torch.randn(3, 5, 4, 3 * 8), torch.randn(2, 3, 5)
+
+    def energy(qkv):
+        return partition_attention(qkv, table, partition, num_heads=2).square().sum()
+
+    single = torch.func.vmap(torch.func.grad(lambda image: energy(image[None])))(qkv)
+    assert largest_difference(single, torch.func.grad(energy)(qkv)) < 1e-5
