@@ -73,3 +73,19 @@ def mmdet_scope() -> Iterator[None]:
     init_default_scope("mmdet")
     yield
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(scope="module")
+def official_detector():
+    """The official recipe's whole T at 896."""
+    from tests import official_recipe
+
+    return official_recipe.build_detector()
+
+
+@pytest.fixture
+def small_official_detector():
+    """The same recipe with the mini backbone and thin heads."""
+    from tests import official_recipe
+
+    return official_recipe.build_small_detector()

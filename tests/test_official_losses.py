@@ -9,23 +9,11 @@ pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openm
 from mmengine.structures import InstanceData  # noqa: E402
 from torch import nn  # noqa: E402
 
-from tests import official_recipe  # noqa: E402
-
 pytestmark = pytest.mark.usefixtures("mmdet_scope")
 
 
-@pytest.fixture(scope="module")
-def detector() -> nn.Module:
-    return official_recipe.build_detector()
-
-
 @pytest.fixture
-def small_detector() -> nn.Module:
-    return official_recipe.build_small_detector()
-
-
-@pytest.fixture
-def batch(small_detector):
+def batch(small_official_detector):
     """Two 64x64 images with an object each, as the data preprocessor returns them."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
@@ -41,7 +29,7 @@ def batch(small_detector):
         sample.ignored_instances = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.long))
         samples.append(sample)
     images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in samples]
-    return small_detector.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
+    return small_official_detector.data_preprocessor(dict(inputs=images, data_samples=samples), training=True)
 
 
 def huber(difference: float, delta: float) -> float:
@@ -53,8 +41,8 @@ def huber(difference: float, delta: float) -> float:
 @pytest.mark.parametrize(
     "part, delta", [("rpn_head", 1 / 9), ("roi_head.bbox_head.0", 1.0), ("roi_head.bbox_head.1", 1.0)]
 )
-def test_box_losses_are_huber_over_the_matched_coordinates(detector, part, delta):
-    loss = detector.get_submodule(part).loss_bbox
+def test_box_losses_are_huber_over_the_matched_coordinates(official_detector, part, delta):
+    loss = official_detector.get_submodule(part).loss_bbox
     difference = torch.linspace(-2, 2, 40).view(10, 4)
     weight = torch.zeros(10, 4)
     weight[:3] = 1
@@ -62,28 +50,28 @@ def test_box_losses_are_huber_over_the_matched_coordinates(detector, part, delta
     assert loss(difference, torch.zeros(10, 4), weight, avg_factor=512).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_box_loss_without_matches_is_zero_and_has_a_gradient(detector):
+def test_a_box_loss_without_matches_is_zero_and_has_a_gradient(official_detector):
     pred = torch.randn(5, 4, requires_grad=True)
-    loss = detector.rpn_head.loss_bbox(pred, torch.zeros(5, 4), torch.zeros(5, 4), avg_factor=1)
+    loss = official_detector.rpn_head.loss_bbox(pred, torch.zeros(5, 4), torch.zeros(5, 4), avg_factor=1)
     loss.backward()
     assert loss.item() == 0.0 and pred.grad.abs().max() == 0.0
 
 
-def test_proposal_scores_are_divided_by_the_regions_of_an_image(detector):
+def test_proposal_scores_are_divided_by_the_regions_of_an_image(official_detector):
     """256 anchors are sampled of each image, and the official sum is divided by 512."""
     logits, labels = torch.randn(256, 1), torch.randint(0, 2, (256,))
     written_out = nn.functional.binary_cross_entropy_with_logits(logits[:, 0], 1.0 - labels, reduction="sum") / 512
-    found = detector.rpn_head.loss_cls(logits, labels, torch.ones(256), avg_factor=256)
+    found = official_detector.rpn_head.loss_cls(logits, labels, torch.ones(256), avg_factor=256)
     assert found.item() == pytest.approx(written_out.item(), rel=1e-5)
 
 
-def test_box_and_class_losses_are_averaged_over_stages_and_masks_are_not(small_detector, batch):
+def test_box_and_class_losses_are_averaged_over_stages_and_masks_are_not(small_official_detector, batch):
     unweighted = {}
-    roi_head = small_detector.roi_head.train()
+    roi_head = small_official_detector.roi_head.train()
     for stage, head in enumerate(roi_head.bbox_head):
         keep_losses(head, unweighted, f"s{stage}.", "loss_bbox")
     keep_losses(roi_head.mask_head[0], unweighted, "s1.", "loss_mask")
-    losses = small_detector.loss(batch["inputs"], batch["data_samples"])
+    losses = small_official_detector.loss(batch["inputs"], batch["data_samples"])
 
     names = {name for name in losses if "rpn" not in name and "acc" not in name}
     assert names == {"s0.loss_cls", "s0.loss_bbox", "s1.loss_cls", "s1.loss_bbox", "s1.loss_mask"}
@@ -105,25 +93,25 @@ def keep_losses(head: nn.Module, kept: dict, prefix: str, key: str) -> None:
     head.loss_and_target = kept_losses
 
 
-def test_all_parts_learn(small_detector, batch):
-    losses = small_detector.train().loss(batch["inputs"], batch["data_samples"])
-    total, _ = small_detector.parse_losses(losses)
+def test_all_parts_learn(small_official_detector, batch):
+    losses = small_official_detector.train().loss(batch["inputs"], batch["data_samples"])
+    total, _ = small_official_detector.parse_losses(losses)
     total.backward()
-    assert [name for name, p in small_detector.named_parameters() if p.grad is None] == []
+    assert [name for name, p in small_official_detector.named_parameters() if p.grad is None] == []
 
 
-def test_masks_are_of_the_final_boxes(small_detector, batch):
-    small_detector.eval().test_cfg.rcnn.score_thr = 0.0
-    small_detector.roi_head.test_cfg.score_thr = 0.0
+def test_masks_are_of_the_final_boxes(small_official_detector, batch):
+    small_official_detector.eval().test_cfg.rcnn.score_thr = 0.0
+    small_official_detector.roi_head.test_cfg.score_thr = 0.0
     with torch.no_grad():
-        for sample in small_detector.predict(batch["inputs"], batch["data_samples"]):
+        for sample in small_official_detector.predict(batch["inputs"], batch["data_samples"]):
             found = sample.pred_instances
             assert len(found) > 0
             assert found.masks.shape == (len(found), 64, 64)
 
 
-def test_an_image_in_which_nothing_is_found_has_no_masks(small_detector, batch):
-    small_detector.eval().roi_head.test_cfg.score_thr = 1.1
+def test_an_image_in_which_nothing_is_found_has_no_masks(small_official_detector, batch):
+    small_official_detector.eval().roi_head.test_cfg.score_thr = 1.1
     with torch.no_grad():
-        for sample in small_detector.predict(batch["inputs"], batch["data_samples"]):
+        for sample in small_official_detector.predict(batch["inputs"], batch["data_samples"]):
             assert sample.pred_instances.masks.shape == (0, 64, 64)

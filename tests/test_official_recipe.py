@@ -18,7 +18,6 @@ from mmengine.registry import HOOKS, MODELS, PARAM_SCHEDULERS, TRANSFORMS  # noq
 from mmengine.structures import InstanceData  # noqa: E402
 from torch import nn  # noqa: E402
 
-from tests import official_recipe  # noqa: E402
 from tests.official_recipe import PUBLISHED, official  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("mmdet_scope")
@@ -31,16 +30,6 @@ def cfg() -> Config:
     return official("t_896")
 
 
-@pytest.fixture(scope="module")
-def detector() -> nn.Module:
-    return official_recipe.build_detector()
-
-
-@pytest.fixture
-def small_detector() -> nn.Module:
-    return official_recipe.build_small_detector()
-
-
 # --- input
 
 
@@ -51,8 +40,8 @@ def test_one_window_covers_the_stride_32_map_of_the_square(size):
     assert cfg.model.data_preprocessor.pad_size_divisor == side
 
 
-def test_the_built_backbone_has_that_window_and_the_trained_table(detector):
-    net = detector.backbone.net
+def test_the_built_backbone_has_that_window_and_the_trained_table(official_detector):
+    net = official_detector.backbone.net
     assert net.window_size == (28, 28)
     tables = [p for name, p in net.named_parameters() if name.endswith("relative_position_bias_table")]
     assert {tuple(table.shape[1:]) for table in tables} == {(13, 13)}  # resized to 55x55 in the forward pass
@@ -96,14 +85,14 @@ def test_an_image_is_flipped_resized_cropped_to_the_square_and_stripped_of_crowd
         assert len(sample.ignored_instances) == 0
 
 
-def test_the_batch_is_padded_to_the_square_with_the_mean_colour(detector):
+def test_the_batch_is_padded_to_the_square_with_the_mean_colour(official_detector):
     from mmdet.structures import DetDataSample
 
     blue_green_red = torch.tensor([103.53, 116.28, 123.675]).view(3, 1, 1)
     sample = DetDataSample(metainfo=dict(img_shape=(50, 80)), gt_instances=InstanceData())
     data = dict(inputs=[blue_green_red.expand(3, 50, 80)], data_samples=[sample])
     for training in (True, False):
-        inputs = detector.data_preprocessor(data, training)["inputs"]
+        inputs = official_detector.data_preprocessor(data, training)["inputs"]
         assert inputs.shape == (1, 3, 896, 896)
         assert inputs.abs().max() < 1e-4
 
@@ -135,17 +124,17 @@ def test_images_without_objects_are_trained_on(cfg):
 # --- network
 
 
-def test_the_pyramid_has_strides_8_to_128_and_256_channels(detector):
-    detector.eval()
+def test_the_pyramid_has_strides_8_to_128_and_256_channels(official_detector):
+    official_detector.eval()
     with torch.no_grad():
-        maps = detector.extract_feat(torch.zeros(1, 3, 128, 128))
+        maps = official_detector.extract_feat(torch.zeros(1, 3, 128, 128))
     assert [tuple(m.shape[1:]) for m in maps] == [(256, 128 // stride, 128 // stride) for stride in STRIDES]
 
 
-def test_norms_of_neck_and_heads_are_as_tensorflows_and_synced(detector):
+def test_norms_of_neck_and_heads_are_as_tensorflows_and_synced(official_detector):
     norms = [
         (name, module)
-        for name, module in detector.named_modules()
+        for name, module in official_detector.named_modules()
         if isinstance(module, nn.modules.batchnorm._NormBase) and not name.startswith("backbone")
     ]
     # 5 levels of the neck, 2 convolutions x 5 levels of the RPN, 2 x (4 + 1) of the boxes, 4 + 1 of the masks
@@ -154,8 +143,8 @@ def test_norms_of_neck_and_heads_are_as_tensorflows_and_synced(detector):
         assert isinstance(norm, nn.SyncBatchNorm) and (norm.eps, norm.momentum) == (1e-3, 0.01), name
 
 
-def test_anchors_are_three_strides_times_three_octave_scales_at_three_ratios(detector):
-    generator = detector.rpn_head.prior_generator
+def test_anchors_are_three_strides_times_three_octave_scales_at_three_ratios(official_detector):
+    generator = official_detector.rpn_head.prior_generator
     levels = generator.grid_priors([(896 // s, 896 // s) for s in STRIDES], device="cpu")
     for stride, anchors in zip(STRIDES, levels, strict=True):
         assert len(anchors) == 9 * (896 // stride) ** 2
@@ -168,8 +157,8 @@ def test_anchors_are_three_strides_times_three_octave_scales_at_three_ratios(det
         np.testing.assert_allclose((first[:, :2] + first[:, 2:]).numpy() / 2, stride / 2, atol=1e-3)
 
 
-def test_the_rpn_shares_two_convolutions_and_norms_each_level_by_itself(small_detector):
-    head = small_detector.rpn_head.train()
+def test_the_rpn_shares_two_convolutions_and_norms_each_level_by_itself(small_official_detector):
+    head = small_official_detector.rpn_head.train()
     assert len(head.rpn_conv) == 2
     maps = [torch.randn(2, 64, 8, 8) for _ in STRIDES]
     before = {name: buffer.clone() for name, buffer in head.named_buffers() if name.endswith("running_mean")}
@@ -178,9 +167,9 @@ def test_the_rpn_shares_two_convolutions_and_norms_each_level_by_itself(small_de
     assert changed == {"rpn_norms.0.0.running_mean", "rpn_norms.0.1.running_mean"}
 
 
-def test_two_class_agnostic_box_heads_of_four_convolutions_and_one_layer(detector):
-    heads = detector.roi_head.bbox_head
-    assert len(heads) == detector.roi_head.num_stages == 2
+def test_two_class_agnostic_box_heads_of_four_convolutions_and_one_layer(official_detector):
+    heads = official_detector.roi_head.bbox_head
+    assert len(heads) == official_detector.roi_head.num_stages == 2
     for head, stds in zip(heads, ((0.1, 0.1, 0.2, 0.2), (0.05, 0.05, 0.1, 0.1)), strict=True):
         assert (len(head.shared_convs), len(head.shared_fcs)) == (4, 1)
         assert head.fc_reg.out_features == 4
@@ -189,8 +178,8 @@ def test_two_class_agnostic_box_heads_of_four_convolutions_and_one_layer(detecto
         assert tuple(head.bbox_coder.stds) == stds
 
 
-def test_one_mask_head_of_four_convolutions_serves_both_stages(detector):
-    roi_head = detector.roi_head
+def test_one_mask_head_of_four_convolutions_serves_both_stages(official_detector):
+    roi_head = official_detector.roi_head
     assert len(roi_head.mask_head) == len(roi_head.mask_roi_extractor) == 1
     assert len(roi_head.mask_head[0].convs) == 4
     logits = roi_head.eval().mask_head[0](torch.zeros(1, 256, 14, 14))
@@ -198,10 +187,10 @@ def test_one_mask_head_of_four_convolutions_serves_both_stages(detector):
 
 
 @pytest.mark.parametrize("pixels, level", [(40, 0), (223, 0), (225, 1), (449, 2), (897, 3), (3000, 4)])
-def test_regions_go_to_the_level_of_the_feature_pyramid_paper_from_stride_8_up(detector, pixels, level):
+def test_regions_go_to_the_level_of_the_feature_pyramid_paper_from_stride_8_up(official_detector, pixels, level):
     """224 pixels belong to stride 16, and one octave is one level."""
     box = torch.tensor([[0.0, 0.0, 0.0, pixels, pixels]])
-    for extractor in (*detector.roi_head.bbox_roi_extractor, *detector.roi_head.mask_roi_extractor):
+    for extractor in (*official_detector.roi_head.bbox_roi_extractor, *official_detector.roi_head.mask_roi_extractor):
         assert extractor.map_roi_levels(box, len(STRIDES)).tolist() == [level]
         assert extractor.featmap_strides == list(STRIDES)
 
@@ -219,21 +208,21 @@ def assign(assigner, boxes: torch.Tensor) -> list[int]:
     return assigner.assign(InstanceData(priors=boxes), truth).gt_inds.tolist()
 
 
-def test_cascade_stages_take_objects_from_iou_06_and_07(detector):
-    first, second = detector.roi_head.bbox_assigner
+def test_cascade_stages_take_objects_from_iou_06_and_07(official_detector):
+    first, second = official_detector.roi_head.bbox_assigner
     boxes = boxes_of_iou([0.45, 0.55, 0.61, 0.69, 0.71])
     assert assign(first, boxes) == [0, -1, 1, 1, 1]  # background, neither, object
     assert assign(second, boxes) == [0, 0, 0, 0, 1]
 
 
-def test_proposals_take_objects_from_iou_07_and_background_below_03(detector):
+def test_proposals_take_objects_from_iou_07_and_background_below_03(official_detector):
     # The best one is an object whatever its overlap; here that is the last.
-    assert assign(detector.rpn_head.assigner, boxes_of_iou([0.29, 0.31, 0.69, 0.71, 0.9])) == [0, -1, -1, 1, 1]
-    assert assign(detector.rpn_head.assigner, boxes_of_iou([0.01, 0.02, 0.02])) == [0, 1, 0]
+    assert assign(official_detector.rpn_head.assigner, boxes_of_iou([0.29, 0.31, 0.69, 0.71, 0.9])) == [0, -1, -1, 1, 1]
+    assert assign(official_detector.rpn_head.assigner, boxes_of_iou([0.01, 0.02, 0.02])) == [0, 1, 0]
 
 
-def test_samples_of_an_image(detector):
-    rpn, (first, second) = detector.rpn_head.sampler, detector.roi_head.bbox_sampler
+def test_samples_of_an_image(official_detector):
+    rpn, (first, second) = official_detector.rpn_head.sampler, official_detector.roi_head.bbox_sampler
     assert (rpn.num, rpn.pos_fraction) == (256, 0.5)
     assert (first.num, first.pos_fraction, first.add_gt_as_proposals) == (512, 0.25, True)
     assert (second.num, second.pos_fraction) == (512, 1.0)  # no sampling anew
@@ -262,10 +251,10 @@ def test_optimizer_decay_and_stochastic_depth_of_each_size(size):
     assert cfg.auto_scale_lr.base_batch_size == 256
 
 
-def test_every_parameter_decays_at_one_rate(cfg, detector):
-    groups = build_optim_wrapper(detector, cfg.optim_wrapper).optimizer.param_groups
+def test_every_parameter_decays_at_one_rate(cfg, official_detector):
+    groups = build_optim_wrapper(official_detector, cfg.optim_wrapper).optimizer.param_groups
     assert {(group["lr"], group["weight_decay"]) for group in groups} == {(1e-3, 0.05)}
-    assert sum(len(group["params"]) for group in groups) == len(list(detector.parameters()))
+    assert sum(len(group["params"]) for group in groups) == len(list(official_detector.parameters()))
 
 
 def test_gradients_are_clipped_to_a_norm_of_one(cfg):
