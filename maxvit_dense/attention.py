@@ -8,7 +8,8 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from .ops import partition_attention
-from .ops.fused import add_to, can_fuse, gelu_algorithm, linear_gelu
+from .ops.cpu_inference import is_cpu_inference
+from .ops.fused import gelu_algorithm, linear_add, linear_gelu
 from .partition import Partition
 from .rel_pos import RelPosBias
 
@@ -32,10 +33,14 @@ class WindowAttention(nn.Module):
         self.rel_pos = RelPosBias(self.num_heads, table_window, device=device, dtype=dtype)
         self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
 
+    def attend(self, x: Tensor, partition: Partition) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C), what the heads gather before it is projected."""
+        table = self.rel_pos.relative_position_bias_table
+        return partition_attention(self.qkv(x), table, partition, self.num_heads)
+
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
-        table = self.rel_pos.relative_position_bias_table
-        return self.proj(partition_attention(self.qkv(x), table, partition, self.num_heads))
+        return self.proj(self.attend(x, partition))
 
 
 class PartitionAttention(nn.Module):
@@ -76,12 +81,12 @@ class PartitionAttention(nn.Module):
 
     @torch.jit.unused
     def _forward_fused(self, x: Tensor, partition: Partition) -> Tensor:
-        x = add_to(self.attn(self.norm1(x), partition), x)
-        return add_to(self.mlp.fc2(linear_gelu(self.norm2(x), self.mlp.fc1, self.gelu)), x)
+        x = linear_add(self.attn.attend(self.norm1(x), partition), self.attn.proj, x)
+        return linear_add(linear_gelu(self.norm2(x), self.mlp.fc1, self.gelu), self.mlp.fc2, x)
 
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        if not torch.jit.is_scripting() and self.gelu != "" and can_fuse(x):
+        if not torch.jit.is_scripting() and self.gelu != "" and is_cpu_inference(x):
             return self._forward_fused(x, partition)
         x = x + self.drop_path1(self.attn(self.norm1(x), partition))
         return x + self.drop_path2(self.mlp(self.norm2(x)))

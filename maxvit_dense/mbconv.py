@@ -15,7 +15,8 @@ from timm.layers import DropPath, SqueezeExcite
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from .ops.fused import add_to, can_fuse, conv_gelu, gelu_algorithm
+from .ops.cpu_inference import is_compiling, is_cpu_inference, whole_step
+from .ops.fused import add_to, conv_gelu, expand_padded, gelu_algorithm
 from .sizes import ceil_div, is_multiple
 
 EXPANSION = 4  # of the output width
@@ -61,14 +62,6 @@ def _halving_padding(x: Tensor, same_padding: bool) -> tuple[int, int, int, int]
     return (width, 1, height, 1) if same_padding else (1, width, 1, height)
 
 
-def _clear_padding(x: Tensor, padding: tuple[int, int, int, int]) -> None:
-    """Sets the padded edges of a map to zero, in place."""
-    left, right, top, bottom = padding
-    height, width = x.shape[2], x.shape[3]
-    for edge in (x[:, :, :top], x[:, :, height - bottom :], x[..., :left], x[..., width - right :]):
-        edge.zero_()
-
-
 class HalvingConv2d(nn.Conv2d):
     """3x3 convolution of stride 2: n to ceil(n / 2)."""
 
@@ -78,13 +71,12 @@ class HalvingConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=3, stride=2, groups=groups, bias=bias, **dd)
         self.same_padding = same_padding
 
+    def edges(self, x: Tensor) -> tuple[int, int, int, int]:
+        """(left, right, top, bottom) zeros that it puts around a map."""
+        return _halving_padding(x, self.same_padding)
+
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(F.pad(x, _halving_padding(x, self.same_padding)), self.weight, self.bias)
-
-
-@torch.jit.unused
-def _is_compiling() -> bool:
-    return torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+        return self._conv_forward(F.pad(x, self.edges(x)), self.weight, self.bias)
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -97,7 +89,7 @@ class PointwiseConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size=1, bias=bias, **dd)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and _is_compiling():
+        if not torch.jit.is_scripting() and is_compiling():
             return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
         return self._conv_forward(x, self.weight, self.bias)
 
@@ -125,11 +117,7 @@ def init_convs(module: nn.Module) -> None:
                 nn.init.zeros_(conv.bias)
 
 
-def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
-    """Average of stride 2, n to ceil(n / 2).
-
-    With SAME padding over 2x2 real positions, at an odd edge fewer; else over 3x3, zeros around the map counted.
-    """
+def _halving_avg_pool2d(x: Tensor, same_padding: bool) -> Tensor:
     if not same_padding:
         return F.avg_pool2d(F.pad(x, _halving_padding(x, same_padding)), 3, 2)
     height, width = x.shape[2], x.shape[3]
@@ -137,6 +125,25 @@ def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
         # An edge counted twice weighs as much as one counted alone.
         x = F.pad(x, (0, _odd(width), 0, _odd(height)), mode="replicate")
     return F.avg_pool2d(x, 2)
+
+
+def _fake_halving_avg_pool2d(x, same_padding) -> Tensor:
+    out = x.new_empty(x.shape[0], x.shape[1], ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2))
+    return torch.empty_like(out, memory_format=torch.channels_last)
+
+
+_whole_halving_avg_pool2d = whole_step(_fake_halving_avg_pool2d)(_halving_avg_pool2d)
+
+
+def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
+    """Average of stride 2, n to ceil(n / 2), in channels-last memory.
+
+    With SAME padding over 2x2 real positions, at an odd edge fewer; else over 3x3, zeros around the map counted.
+    """
+    if torch.jit.is_scripting():
+        return _halving_avg_pool2d(x, same_padding)
+    else:  # spelled out: TorchScript must not compile this line
+        return _whole_halving_avg_pool2d(x, same_padding)
 
 
 # A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
@@ -204,11 +211,11 @@ class Stem(nn.Module):
 
     @torch.jit.unused
     def _forward_fused(self, x: Tensor) -> Tensor:
-        x = F.pad(x, _halving_padding(x, self.conv1.same_padding)).contiguous(memory_format=torch.channels_last)
-        return self.conv2(conv_gelu(x, self.conv1, self.gelu).contiguous(memory_format=torch.channels_last))
+        x = conv_gelu(x, self.conv1, self.gelu, self.conv1.edges(x))
+        return self.conv2(x.contiguous(memory_format=torch.channels_last))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and self.gelu != "" and can_fuse(x):
+        if not torch.jit.is_scripting() and self.gelu != "" and is_cpu_inference(x):
             return self._forward_fused(x)
         # The whole network keeps this memory layout; a one-channel image alone cannot tell the two layouts apart,
         # so the first map is what has to be set right.
@@ -223,7 +230,7 @@ def _mean_of_map(x: Tensor) -> Tensor:
     As a sum, whose gradient is a view; that of a mean is a whole map in another memory layout. The compiler, which
     fuses either, makes one program for sums over up to 4,096 positions and one for longer ones, so it gets two means.
     """
-    if not torch.jit.is_scripting() and _is_compiling():
+    if not torch.jit.is_scripting() and is_compiling():
         return x.mean(3, keepdim=True).mean(2, keepdim=True)
     precise = x.dtype if x.dtype == torch.float64 else torch.float32
     return (x.sum((2, 3), keepdim=True, dtype=precise) / (x.shape[2] * x.shape[3])).to(x.dtype)
@@ -320,27 +327,17 @@ class MBConv(nn.Module):
         return tokens.view(x.shape[0], x.shape[2], x.shape[3], weight.shape[1]).permute(0, 3, 1, 2)
 
     @torch.jit.unused
-    def _expand_padded(self, x: Tensor, padding: tuple[int, int, int, int]) -> Tensor:
-        """First convolution with its activation, zeros around it."""
-        if torch.compiler.is_compiling():  # each parity of a size, which decides what is cleared, would be a program
-            return F.pad(conv_gelu(x, self.conv1_1x1, self.gelu), padding)
-        # Padding is cheaper before the expansion. There the bias would fill it, so it is cleared once more.
-        x = conv_gelu(F.pad(x, padding), self.conv1_1x1, self.gelu)
-        _clear_padding(x, padding)
-        return x
-
-    @torch.jit.unused
     def _forward_fused(self, x: Tensor) -> Tensor:
         shortcut = self.shortcut(x)
         if isinstance(self.conv2_kxk, HalvingConv2d):
-            x = self._expand_padded(x, _halving_padding(x, self.conv2_kxk.same_padding))
+            x = expand_padded(x, self.conv1_1x1, self.gelu, self.conv2_kxk.edges(x))
         else:
             x = conv_gelu(x, self.conv1_1x1, self.gelu)
         x = conv_gelu(x, self.conv2_kxk, self.gelu)
         return add_to(self._project(x), shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not torch.jit.is_scripting() and self.gelu != "" and can_fuse(x):
+        if not torch.jit.is_scripting() and self.gelu != "" and is_cpu_inference(x):
             return self._forward_fused(x)
         shortcut = self.shortcut(x)
         x = self.act1(self.norm1(self.conv1_1x1(self.pre_norm(x))))

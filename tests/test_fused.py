@@ -1,5 +1,7 @@
 """Networks folded for inference use oneDNN's fused operators on a CPU, and give what they gave before."""
 
+from collections import Counter
+
 import pytest
 import timm
 import torch
@@ -7,14 +9,17 @@ from networks import fill_with_noise, relative_difference, small_network
 from timm.utils import reparameterize_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from maxvit_dense.ops.fused import can_fuse, gelu_algorithm
+from maxvit_dense.ops.cpu_inference import is_cpu_inference
+from maxvit_dense.ops.fused import gelu_algorithm
 
 SIZES = [(64, 64), (33, 50), (1, 7)]  # even, odd and below one window
 
 
 def network_and_folded(name: str = "maxvit_mini", **kwargs):
     torch.manual_seed(0)
-    network = timm.create_model(name, num_classes=5, **kwargs)
+    if not kwargs.get("features_only"):
+        kwargs["num_classes"] = 5
+    network = timm.create_model(name, **kwargs)
     fill_with_noise(network)
     return network.eval(), reparameterize_model(network).eval()
 
@@ -93,8 +98,45 @@ def test_compiling_keeps_them_in_one_program_for_every_size():
             images = torch.randn(1, 3, *size)
             assert relative_difference(compiled(images), network(images)) < 1e-5
     (graph,) = graphs
-    # The stem; of the block two convolutions and two MLPs.
-    assert sum("maxvit_dense" in str(node.target) for node in graph.graph.nodes) == 1 + 4
+    names = [str(node.target) for node in graph.graph.nodes]
+    steps = Counter(name.split(".")[1] for name in names if name.startswith("maxvit_dense"))
+    # The stem and one block: an MBConv of stride 2, two attention layers.
+    assert steps == dict(
+        conv_gelu=2, expand_padded=1, halving_avg_pool2d=1, window_attention=2, linear_gelu=2, linear_add=4
+    )
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7), (1, 1)])
+def test_operators_for_the_compiler_keep_pytorchs_rules(size):
+    """Schema, shape, dtype and memory layout of what they say they return, with free sizes too."""
+    operators, edges = torch.ops.maxvit_dense, [1, 1, 1, 1]
+    tokens = torch.randn(2, *size, 8)
+    maps = tokens.permute(0, 3, 1, 2)
+    wide, narrow = torch.randn(16, 8), torch.randn(8, 8)
+    arguments = {
+        "conv_gelu": (maps, torch.randn(8, 1, 3, 3), torch.randn(8), edges, [0, 0], [2, 2], [1, 1], 8, "tanh"),
+        "expand_padded": (maps, wide[..., None, None], torch.randn(16), edges, "none"),
+        "halving_avg_pool2d": (maps, True),
+        "window_attention": (torch.randn(2, *size, 96), torch.randn(1, 5, 5), [3, 3], True, 1),
+        "linear_gelu": (tokens, wide, torch.randn(16), "tanh"),
+        "linear_add": (tokens, narrow, torch.randn(8), tokens),
+    }
+    for name, args in arguments.items():
+        torch.library.opcheck(getattr(operators, name).default, args)
+
+
+@pytest.mark.parametrize("tag", ["maxvit_mini", "maxvit_t.tv_in1k"])
+def test_compiled_networks_give_what_eager_ones_give(tag):
+    """Through Inductor, with the real layers of one stage of each kind of weights, a window larger than the map too."""
+    network, folded = network_and_folded(tag, features_only=True, out_indices=(1,))
+    torch._dynamo.reset()
+    compiled = torch.compile(folded)
+    for size in ((31, 45), (20, 8)):
+        images = torch.randn(2, 3, *size)
+        with torch.no_grad():
+            (expected,), (found,) = network(images), compiled(images)
+        assert relative_difference(found, expected) < 1e-5
+        assert found.stride() == expected.stride()
 
 
 def test_exported_networks_have_pytorchs_own_operators():
@@ -106,11 +148,11 @@ def test_exported_networks_have_pytorchs_own_operators():
 
 def test_other_devices_dtypes_and_activations_are_left_alone():
     with torch.no_grad():
-        assert can_fuse(torch.zeros(1))
-        assert not can_fuse(torch.zeros(1, device="meta"))
-        assert not can_fuse(torch.zeros(1, dtype=torch.float64))
-        assert not can_fuse(torch.zeros(0))
-    assert not can_fuse(torch.zeros(1))
+        assert is_cpu_inference(torch.zeros(1))
+        assert not is_cpu_inference(torch.zeros(1, device="meta"))
+        assert not is_cpu_inference(torch.zeros(1, dtype=torch.float64))
+        assert not is_cpu_inference(torch.zeros(0))
+    assert not is_cpu_inference(torch.zeros(1))
     assert gelu_algorithm(torch.nn.GELU()) == "none"
     assert gelu_algorithm(torch.nn.GELU(approximate="tanh")) == "tanh"
     assert gelu_algorithm(torch.nn.SiLU()) == ""

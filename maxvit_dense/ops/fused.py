@@ -1,18 +1,19 @@
-"""Convolution or linear layer and its GELU in one oneDNN call: inference on a CPU.
+"""Layer and what follows it in one call: inference on a CPU.
 
 A map that a layer has just written is far larger than the CPU's caches, and the next pass over it waits for memory.
 PyTorch's oneDNN operators (those that ``torch.compile`` uses on a CPU) apply the activation while a tile is still in
-registers. They have no gradient and no autocast rule, so they serve networks folded for inference only. While such a
-network is compiled they are operators of this package: PyTorch's compiler takes its own for constant weights alone.
+registers. They have no gradient and no autocast rule, so they serve networks folded for inference only, where
+`cpu_inference.is_cpu_inference` allows it.
 """
 
+from collections.abc import Sequence
+
 import torch
-import torch.utils._python_dispatch
+import torch.nn.functional as F
 from timm.layers.activations import GELU, GELUTanh
 from torch import Tensor, nn
 
-_DTYPES = (torch.float32, torch.bfloat16)
-_HAS_ONEDNN = torch.backends.mkldnn.is_available()
+from .cpu_inference import compute_dtype, whole_step
 
 
 def gelu_algorithm(act: nn.Module) -> str:
@@ -24,71 +25,99 @@ def gelu_algorithm(act: nn.Module) -> str:
     return ""
 
 
-@torch.jit.unused
-def can_fuse(x: Tensor) -> bool:
-    """Whether this forward call may use oneDNN's fused operators: plain CPU tensors, no gradient, nobody tracing.
-
-    A tracer or exporter shall see PyTorch's own operators, which every backend and every FLOP counter knows.
-    """
-    if not _HAS_ONEDNN or not x.is_cpu or torch.is_grad_enabled() or _compute_dtype(x) not in _DTYPES:
-        return False
-    if torch.compiler.is_compiling():
-        return not torch.compiler.is_exporting()
-    if torch.jit.is_tracing() or torch.utils._python_dispatch.is_in_torch_dispatch_mode():
-        return False
-    return type(x) is Tensor and x.numel() > 0 and bool(torch.backends.mkldnn.enabled)
+def _fake_linear(x, weight, *_) -> Tensor:
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+def _fake_conv(x, weight, bias, edges, padding, stride, dilation, groups, algorithm) -> Tensor:
+    out = torch.conv2d(F.pad(x, edges), weight, bias, stride, padding, dilation, groups)
+    return torch.empty_like(out, memory_format=torch.channels_last)
 
 
+def _fake_expansion(x, weight, bias, edges, algorithm) -> Tensor:
+    return _fake_conv(x, weight, bias, edges, [0, 0], [1, 1], [1, 1], 1, algorithm)
+
+
+@whole_step(_fake_linear)
 def _linear_gelu(x: Tensor, weight: Tensor, bias: Tensor, algorithm: str) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], algorithm)
 
 
+@whole_step(_fake_linear)
+def _linear_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+    return F.linear(x, weight, bias).add_(residual)
+
+
+def _pad(x: Tensor, edges: Sequence[int]) -> Tensor:
+    return F.pad(x, edges).contiguous(memory_format=torch.channels_last) if any(edges) else x
+
+
+@whole_step(_fake_conv)
 def _conv_gelu(
     x: Tensor,
     weight: Tensor,
     bias: Tensor,
-    padding: list[int],
-    stride: list[int],
-    dilation: list[int],
+    edges: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str,
 ) -> Tensor:
     where = (padding, stride, dilation, groups)
-    return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *where, "gelu", [], algorithm)
+    return torch.ops.mkldnn._convolution_pointwise(_pad(x, edges), weight, bias, *where, "gelu", [], algorithm)
 
 
-_compiled_linear_gelu = torch.library.custom_op("maxvit_dense::linear_gelu", _linear_gelu, mutates_args=())
-_compiled_conv_gelu = torch.library.custom_op("maxvit_dense::conv_gelu", _conv_gelu, mutates_args=())
+def _clear_edges(x: Tensor, edges: Sequence[int]) -> None:
+    """Sets the padded edges of a map to zero, in place."""
+    left, right, top, bottom = edges
+    height, width = x.shape[2], x.shape[3]
+    for edge in (x[:, :, :top], x[:, :, height - bottom :], x[..., :left], x[..., width - right :]):
+        edge.zero_()
 
 
-@_compiled_linear_gelu.register_fake
-def _(x, weight, bias, algorithm):
-    return x.new_empty((*x.shape[:-1], weight.shape[0]))
-
-
-@_compiled_conv_gelu.register_fake
-def _(x, weight, bias, padding, stride, dilation, groups, algorithm):
-    out = torch.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    return torch.empty_like(out, memory_format=torch.channels_last)
+@whole_step(_fake_expansion)
+def _expand_padded(x: Tensor, weight: Tensor, bias: Tensor, edges: Sequence[int], algorithm: str) -> Tensor:
+    # Padding is cheaper before the expansion. There the bias would fill it, so it is cleared once more.
+    where = ([0, 0], [1, 1], [1, 1], 1)
+    x = torch.ops.mkldnn._convolution_pointwise(_pad(x, edges), weight, bias, *where, "gelu", [], algorithm)
+    _clear_edges(x, edges)
+    return x
 
 
 def linear_gelu(x: Tensor, linear: nn.Linear, algorithm: str) -> Tensor:
     """GELU of a linear layer's output, (..., in) -> (..., out)."""
-    dtype = _compute_dtype(x)
-    run = _compiled_linear_gelu if torch.compiler.is_compiling() else _linear_gelu
-    return run(x.to(dtype), linear.weight.to(dtype), linear.bias.to(dtype), algorithm)
+    dtype = compute_dtype(x)
+    return _linear_gelu(x.to(dtype), linear.weight.to(dtype), linear.bias.to(dtype), algorithm)
 
 
-def conv_gelu(x: Tensor, conv: nn.Conv2d, algorithm: str) -> Tensor:
-    """GELU of a convolution's output, (B, in, H, W) -> (B, out, H', W') in x's memory layout, channels-last."""
-    dtype = _compute_dtype(x)
-    run = _compiled_conv_gelu if torch.compiler.is_compiling() else _conv_gelu
+def linear_add(x: Tensor, linear: nn.Linear, residual: Tensor) -> Tensor:
+    """A linear layer's output plus a map of its shape, (..., in) -> (..., out)."""
+    dtype = compute_dtype(x)
+    x, weight, bias = x.to(dtype), linear.weight.to(dtype), linear.bias.to(dtype)
+    if residual.dtype == dtype:
+        return _linear_add(x, weight, bias, residual)
+    return residual + F.linear(x, weight, bias)
+
+
+def conv_gelu(x: Tensor, conv: nn.Conv2d, algorithm: str, edges: Sequence[int] = (0, 0, 0, 0)) -> Tensor:
+    """GELU of a convolution's output.
+
+    Args:
+        x: (B, in, H, W) in channels-last memory, as the result is; where it is padded, in any.
+        edges: zeros to the left, right, top and bottom of the map, beyond the convolution's own padding.
+    """
+    dtype = compute_dtype(x)
     weight, bias = conv.weight.to(dtype), conv.bias.to(dtype)
-    return run(x.to(dtype), weight, bias, conv.padding, conv.stride, conv.dilation, conv.groups, algorithm)
+    return _conv_gelu(
+        x.to(dtype), weight, bias, edges, conv.padding, conv.stride, conv.dilation, conv.groups, algorithm
+    )
+
+
+def expand_padded(x: Tensor, conv: nn.Conv2d, algorithm: str, edges: Sequence[int]) -> Tensor:
+    """GELU of a 1x1 convolution's output, and zeros to its left, right, top and bottom."""
+    dtype = compute_dtype(x)
+    return _expand_padded(x.to(dtype), conv.weight.to(dtype), conv.bias.to(dtype), edges, algorithm)
 
 
 def add_to(branch: Tensor, x: Tensor) -> Tensor:

@@ -1,11 +1,15 @@
 """Partition attention in plain PyTorch: runs everywhere and defines the result."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..partition import Partition, flat_index, rearrange
+from ..partition import Partition, flat_index, make_partition, rearrange
 from ..rel_pos import expand_bias_table
+from .cpu_inference import whole_step
 
 SHORT_WINDOW = 64  # tokens
 
@@ -81,3 +85,18 @@ def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, n
     mask = partition.mask
     outside = None if mask is None else (~mask).view(-1, 1).repeat(batch, 1)
     return rearrange(out, slots, tokens, outside).view(batch, height, width, channels)
+
+
+_known_partition = lru_cache(maxsize=16)(make_partition)  # the four stages of two image sizes
+
+
+def _fake_attention(qkv, bias_table, window_size, grid, num_heads) -> Tensor:
+    return qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
+
+
+@whole_step(_fake_attention)
+def window_attention(qkv: Tensor, bias_table: Tensor, window_size: Sequence[int], grid: bool, num_heads: int) -> Tensor:
+    """As :func:`partition_attention`, for a partition named by its window and kind."""
+    ph, pw = window_size
+    partition = _known_partition(qkv.shape[1], qkv.shape[2], (ph, pw), grid, qkv.device)
+    return partition_attention(qkv, bias_table, partition, num_heads)
