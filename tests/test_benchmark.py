@@ -92,6 +92,7 @@ def test_a_model_that_fails_has_a_row_that_says_why_and_others_are_measured(tmp_
         (("--models", "timm:maxvit_tiny_tf_224:recompute_cheap", "--modes", "train"), "option of our networks"),
         (("--models", "torchvision:maxvit_t", "--features"), "class scores only"),
         (("--models", "timm:resnet18:window=7"), "has no window"),
+        (("--models", "maxvit_mini", "--random-sizes", "3"), "maxvit_mini is not compiled: give maxvit_mini:compile"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

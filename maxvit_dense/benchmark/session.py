@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from threading import Lock
 
+from ..errors import InputError
 from . import machine, networks
 from .processes import WorkerFailed, WorkerProcess
 from .specs import Group, Model, Workload, parse_model
@@ -87,11 +88,15 @@ def check_groups(groups: tuple[Group, ...]) -> None:
     """Says what is wrong with any of the groups before the first one runs.
 
     Raises:
-        InputError: see `specs.parse_model` and `networks.check_model`.
+        InputError: see `specs.parse_model` and `networks.check_model`; compilations to count where none takes place.
     """
     for group in groups:
         for text in [*group.models, *([group.reference] if group.reference else [])]:
             networks.check_model(parse_model(text), group.workload)
+        for model in map(parse_model, group.models):
+            if group.random_sizes and "compile" not in model.flags:
+                compiled = replace(model, flags=model.flags | {"compile"})
+                raise InputError(f"random sizes count compilations, and {model} is not compiled: give {compiled}")
 
 
 def _is_reference(row: Row) -> bool:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..partition import Partition, flat_index, make_partition, rearrange
 from ..rel_pos import expand_bias_table
-from .cpu_inference import whole_step
+from .cpu_inference import is_cpu_inference, whole_step
 
 SHORT_WINDOW = 64  # tokens
 
@@ -22,39 +22,55 @@ def _additive_mask(bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     return bias.masked_fill(~mask, float("-inf")).repeat(batch, 1, 1, 1)
 
 
-def _written_out(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
+def _is_written_out(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
     """Whether the products are called one by one, rather than PyTorch's fused attention.
 
-    Measured on a CPU: PyTorch's fused kernel has no gradient for the bias there, and what it falls back on takes 1.2
-    to 2.5 times as long; without a gradient it wins where windows are long.
+    Measured on a CPU: the fused kernel has no gradient for the bias there, and what it falls back on takes 1.2 to 2.5
+    times as long; in bfloat16 it takes 1.4 times as long for short windows. Whoever records the call sees the products,
+    which every exporter and every FLOP counter knows.
     """
-    return q.is_cpu and (torch.is_grad_enabled() or tokens <= short_window)
+    if not q.is_cpu or torch.is_grad_enabled():
+        return q.is_cpu
+    if torch.jit.is_scripting():
+        return tokens <= short_window
+    else:  # spelled out: TorchScript must not compile these lines, nor a trace record a question about sizes
+        if torch.jit.is_tracing():
+            return True
+        return tokens <= short_window and (q.dtype != torch.float32 or not is_cpu_inference(q))
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
+def _attend_fused(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
+    q, k, v = windows.permute(2, 0, 3, 1, 4).unbind(0)  # each (B * nW, h, N, D), views: the kernel takes strides
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=_additive_mask(bias, mask, batch)).transpose(1, 2)
+
+
+def _attend_written_out(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
+    count, tokens, _, heads, size = windows.shape
+    q, k, v = windows.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (B * nW * h, N, D)
+    # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
+    scores = bias.repeat(count, 1, 1)
+    if mask is not None:
+        outside = (~mask).view(-1, tokens).repeat(batch, heads).view(-1, 1, tokens)
+        scores = scores.masked_fill_(outside, float("-inf"))
+    scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5)
+    return torch.bmm(scores.softmax(dim=-1), v).view(-1, heads, tokens, size).transpose(1, 2)
+
+
+def _attend(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v over the keys inside the map.
 
     Args:
-        q, k, v: (B * nW * h, N, D).
+        windows: (B * nW, N, 3, h, D) queries, keys and values.
         bias: (h, N, N).
         mask: (nW, 1, 1, N) bool, True for keys inside the map; None if all are.
         batch: B.
 
     Returns:
-        (B * nW * h, N, D).
+        (B * nW, N, h, D), in any memory layout.
     """
-    heads, tokens, _ = bias.shape
-    if not _written_out(q, tokens):
-        q, k, v = (x.view(-1, heads, tokens, x.shape[2]) for x in (q, k, v))
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=_additive_mask(bias, mask, batch))
-        return out.flatten(0, 1)
-    # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
-    scores = bias.repeat(q.shape[0] // heads, 1, 1)
-    if mask is not None:
-        outside = (~mask).view(-1, tokens).repeat(batch, heads).view(-1, 1, tokens)
-        scores = scores.masked_fill_(outside, float("-inf"))
-    scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)
-    return torch.bmm(scores.softmax(dim=-1), v)
+    if _is_written_out(windows, windows.shape[1]):
+        return _attend_written_out(windows, bias, mask, batch)
+    return _attend_fused(windows, bias, mask, batch)
 
 
 def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
@@ -77,11 +93,9 @@ def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, n
     slots = flat_index(partition.slots, batch, partition.tokens.shape[0])
     windows = rearrange(qkv.reshape(-1, 3 * channels), tokens, slots)
     windows = windows.view(-1, window_tokens, 3, num_heads, channels // num_heads)
-    q, k, v = windows.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (B * nW * h, N, D)
 
-    bias = expand_bias_table(bias_table, partition.window_size).to(q.dtype)
-    out = _attend(q, k, v, bias, partition.mask, batch)
-    out = out.view(-1, num_heads, window_tokens, channels // num_heads).transpose(1, 2).reshape(-1, channels)
+    bias = expand_bias_table(bias_table, partition.window_size).to(windows.dtype)
+    out = _attend(windows, bias, partition.mask, batch).reshape(-1, channels)
     mask = partition.mask
     outside = None if mask is None else (~mask).view(-1, 1).repeat(batch, 1)
     return rearrange(out, slots, tokens, outside).view(batch, height, width, channels)
