@@ -102,8 +102,6 @@ def scaling(
 _ONE_IMAGE = Workload(batch=1, features=True)
 _SCALING = scaling(("maxvit_t:fold",), _ONE_IMAGE, SQUARES, 2)
 _PEERS = ("maxvit_t:fold", f"{_TIMM}:window=7", "timm:swin_tiny_patch4_window7_224:window=7", "timm:convnext_tiny")
-
-
 _DYNAMIC = (
     Group(
         "eval, 1 image of random size up to 448x448, compiled",
@@ -140,8 +138,8 @@ PRESETS: dict[str, tuple[Group, ...]] = {
     "cpu": _CPU + _SCALING + _DYNAMIC,
     "table": _CPU,
     "scaling": _SCALING,
-    "dynamic": _DYNAMIC,
     "peers": scaling(_PEERS, _ONE_IMAGE, SQUARES, 3),
+    "dynamic": _DYNAMIC,
     "gpu": _GPU,
     "smoke": _SMOKE,
 }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..partition import Partition
-from .cpu_inference import is_compiling, is_cpu_inference
+from .cpu_inference import is_compiled_cpu_inference
 from .plain import partition_attention as _plain_attention
 from .plain import window_attention
 
@@ -96,7 +96,7 @@ def _choose(name: str | None, qkv: Tensor, num_heads: int) -> str:
 def _attend_by(name: str, qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
     """Runs one backend. Apart from the public function, for TorchScript parses that one and knows no imports."""
     if name == "plain":
-        if is_compiling() and is_cpu_inference(qkv):
+        if is_compiled_cpu_inference(qkv):
             return window_attention(qkv, bias_table, partition.window_size, partition.grid, num_heads)
         return _plain_attention(qkv, bias_table, partition, num_heads)
     from .triton_op import partition_attention as triton_attention  # triton is optional

@@ -41,6 +41,11 @@ def is_cpu_inference(x: Tensor) -> bool:
     return type(x) is Tensor and x.numel() > 0 and bool(torch.backends.mkldnn.enabled)
 
 
+def is_compiled_cpu_inference(x: Tensor) -> bool:
+    """Whether the steps below are operators in this call."""
+    return torch.compiler.is_compiling() and is_cpu_inference(x)
+
+
 def whole_step(fake: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Decorator: while CPU inference is compiled, the function is one operator, ``maxvit_dense::name``.
 
@@ -57,9 +62,7 @@ def whole_step(fake: Callable[..., Tensor]) -> Callable[[Callable[..., Tensor]],
 
         @wraps(function)
         def call(x: Tensor, *args) -> Tensor:
-            if torch.compiler.is_compiling() and is_cpu_inference(x):
-                return operator(x, *args)
-            return function(x, *args)
+            return (operator if is_compiled_cpu_inference(x) else function)(x, *args)
 
         return call
 

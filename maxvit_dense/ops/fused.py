@@ -79,8 +79,7 @@ def _clear_edges(x: Tensor, edges: Sequence[int]) -> None:
 @whole_step(_fake_expansion)
 def _expand_padded(x: Tensor, weight: Tensor, bias: Tensor, edges: Sequence[int], algorithm: str) -> Tensor:
     # Padding is cheaper before the expansion. There the bias would fill it, so it is cleared once more.
-    where = ([0, 0], [1, 1], [1, 1], 1)
-    x = torch.ops.mkldnn._convolution_pointwise(_pad(x, edges), weight, bias, *where, "gelu", [], algorithm)
+    x = _conv_gelu(x, weight, bias, edges, [0, 0], [1, 1], [1, 1], 1, algorithm)
     _clear_edges(x, edges)
     return x
 
