@@ -10,6 +10,8 @@ from torch import Tensor
 from ..partition import Partition, flat_index, make_partition, rearrange
 from ..rel_pos import expand_bias_table
 from .cpu_inference import is_cpu_inference, whole_step
+from .cpu_parts import attend_in_parts, can_attend_in_parts
+from .products import attend_by_products
 
 SHORT_WINDOW = 64  # tokens
 
@@ -22,7 +24,7 @@ def _additive_mask(bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     return bias.masked_fill(~mask, float("-inf")).repeat(batch, 1, 1, 1)
 
 
-def _is_written_out(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
+def _takes_products(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
     """Whether the products are called one by one, rather than PyTorch's fused attention.
 
     Measured on a CPU: the fused kernel has no gradient for the bias there, and what it falls back on takes 1.2 to 2.5
@@ -44,18 +46,6 @@ def _attend_fused(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int
     return F.scaled_dot_product_attention(q, k, v, attn_mask=_additive_mask(bias, mask, batch)).transpose(1, 2)
 
 
-def _attend_written_out(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
-    count, tokens, _, heads, size = windows.shape
-    q, k, v = windows.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (B * nW * h, N, D)
-    # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
-    scores = bias.repeat(count, 1, 1)
-    if mask is not None:
-        outside = (~mask).view(-1, tokens).repeat(batch, heads).view(-1, 1, tokens)
-        scores = scores.masked_fill_(outside, float("-inf"))
-    scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5)
-    return torch.bmm(scores.softmax(dim=-1), v).view(-1, heads, tokens, size).transpose(1, 2)
-
-
 def _attend(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v over the keys inside the map.
 
@@ -68,8 +58,10 @@ def _attend(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> T
     Returns:
         (B * nW, N, h, D), in any memory layout.
     """
-    if _is_written_out(windows, windows.shape[1]):
-        return _attend_written_out(windows, bias, mask, batch)
+    if not torch.jit.is_scripting() and can_attend_in_parts(windows):
+        return attend_in_parts(windows, bias, mask, batch)
+    if _takes_products(windows, windows.shape[1]):
+        return attend_by_products(windows, bias, mask, batch)
     return _attend_fused(windows, bias, mask, batch)
 
 
