@@ -26,7 +26,7 @@ help:
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
-	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, 15 to 20 minutes)"
+	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, 12 to 15 minutes)"
 	@echo "make clean  remove the environments and caches; results in work_dirs/ and data/ stay"
 
 # The version is asked here, in words that any Python understands; tools/setup_env.py is written for 3.10.
