@@ -4,24 +4,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..partition import Partition, flat_index, make_partition, rearrange
 from ..rel_pos import expand_bias_table
+from .attend import attend_by_products, attend_fused
 from .cpu_inference import is_cpu_inference, whole_step
 from .cpu_parts import attend_in_parts, can_attend_in_parts
-from .products import attend_by_products
 
 SHORT_WINDOW = 64  # tokens
-
-
-def _additive_mask(bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
-    """Bias (h, N, N) plus minus infinity for keys outside the map: (1, h, N, N), or (B * nW, h, N, N) if masked."""
-    bias = bias.unsqueeze(0)
-    if mask is None:
-        return bias
-    return bias.masked_fill(~mask, float("-inf")).repeat(batch, 1, 1, 1)
 
 
 def _takes_products(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
@@ -41,11 +32,6 @@ def _takes_products(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) ->
         return tokens <= short_window and (q.dtype != torch.float32 or not is_cpu_inference(q))
 
 
-def _attend_fused(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
-    q, k, v = windows.permute(2, 0, 3, 1, 4).unbind(0)  # each (B * nW, h, N, D), views: the kernel takes strides
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=_additive_mask(bias, mask, batch)).transpose(1, 2)
-
-
 def _attend(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v over the keys inside the map.
 
@@ -62,7 +48,7 @@ def _attend(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> T
         return attend_in_parts(windows, bias, mask, batch)
     if _takes_products(windows, windows.shape[1]):
         return attend_by_products(windows, bias, mask, batch)
-    return _attend_fused(windows, bias, mask, batch)
+    return attend_fused(windows, bias, mask, batch)
 
 
 def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
