@@ -1,4 +1,7 @@
-"""Exceptions whose text is meant for the user."""
+"""Exceptions whose text is meant for the user, and how such texts list things."""
+
+from collections.abc import Iterable
+from itertools import islice
 
 
 class InputError(ValueError):
@@ -13,3 +16,9 @@ class TrainingStopped(RuntimeError):
 
     The command-line tools print it as their one message and leave with exit code 1.
     """
+
+
+def listed(items: Iterable[object], shown: int = 5) -> str:
+    """The first few of some items, for a message: "a, b, ..."."""
+    first = list(islice(items, shown + 1))
+    return ", ".join(map(str, first[:shown])) + (", ..." if len(first) > shown else "")

@@ -314,11 +314,10 @@ def test_the_tool_answers_bad_options_with_code_2(tmp_path, option):
     assert os.listdir(tmp_path) == []
 
 
-def test_the_tool_says_what_it_did_and_loads_no_torch(tmp_path):
+def test_the_tool_says_what_it_did(tmp_path):
     args = (tmp_path / "set", "--train=2", "--val=1", "--size=32", "--workers=1")
-    first = run_tool(*args, env=os.environ | {"PYTHONPROFILEIMPORTTIME": "1"})
+    first = run_tool(*args)
     assert first.returncode == 0
-    assert "numpy" in first.stderr and "torch" not in first.stderr
     assert "2 + 1 scenes, drawn" in first.stdout
     again = run_tool(*args)
     assert again.returncode == 0

@@ -7,11 +7,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 
-# The drawing needs numpy and Pillow only. It is imported as a package of its own because its parent,
-# maxvit_dense, brings torch and timm, which take seconds to load.
-sys.path.append(str(Path(__file__).resolve().parents[1] / "maxvit_dense"))
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
 
-from sample_data import CLASSES, Parameters, SampleDataConflict, write_sample_data  # noqa: E402
+from maxvit_dense.sample_data import CLASSES, Parameters, SampleDataConflict, write_sample_data  # noqa: E402
 
 _MOST_WORKERS = 8  # by default: more gain little, the whole set takes seconds
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..sample_data.files import file_written_aside
+from ..files import file_written_aside
 from .session import Row
 
 _GIB = 2**30

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..sample_data.files import file_written_aside
+from ..files import file_written_aside
 from .session import Row
 from .specs import Goal, Group, size_text
 

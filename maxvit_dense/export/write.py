@@ -14,9 +14,9 @@ from timm.models import PretrainedCfg, save_for_hf
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files import file_written_aside, written_aside
 from ..maxvit import PARTITION_RATIO, parse_window_size
 from ..rel_pos import resize_bias_table
-from ..sample_data.files import file_written_aside, written_aside
 from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import TABLE_SUFFIX, describe_widths

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .files import written_aside
+from ..files import written_aside
 from .polygons import mask_to_polygons
 from .scene import SEMANTIC_CLASSES, Scene, draw_scene, draw_single
 from .shapes import CLASSES

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from ...errors import InputError
-from ...sample_data.files import written_aside
+from ...files import written_aside
 from .voc_yolo import SourceSet
 
 MARK = "converted.json"

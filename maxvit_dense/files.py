@@ -1,7 +1,4 @@
-"""Files and folders that appear whole: written beside their place, then renamed into it.
-
-Here, because tools/make_sample_data.py imports this folder alone, without torch.
-"""
+"""Files and folders that appear whole: written beside their place, then renamed into it."""
 
 import errno
 import os
@@ -44,6 +41,14 @@ def file_written_aside(target: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def write_whole(target: Path, content: bytes | str) -> None:
+    """Writes a file (text as UTF-8) that a reader, or the next run, never sees half of, even after a power cut."""
+    with file_written_aside(target) as partial, partial.open("wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.flush()
+        os.fsync(stream.fileno())  # or the new name could outlive a power cut and its content not
 
 
 def _beside(target: Path, kind: str) -> Path:

@@ -1,0 +1,1 @@
+"""Data sets: classes, checks and conversion."""
