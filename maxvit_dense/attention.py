@@ -4,43 +4,78 @@ from collections.abc import Callable
 
 import torch
 import torch.fx
+import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from .ops import partition_attention
-from .ops.cpu_inference import is_cpu_inference
-from .ops.fused import gelu_algorithm, linear_add, linear_gelu
-from .partition import Partition
-from .rel_pos import RelPosBias
+from .partition import Partition, is_same
 
-# A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
+# A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("partition_attention")
+torch.fx.wrap("fit_bias_table")
 
 HEAD_DIM = 32
 MLP_RATIO = 4
 LAYER_NORM_EPS = 1e-5
 
 
+def resize_bias_table(table: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear resize of a bias table, (h, rows, cols) to (h, *size), differentiable.
+
+    Half-pixel centres and no antialiasing: the rule of the paper (A.1) and of the official code
+    (google-research/maxvit, ``models/attention_utils.py``). timm resizes by another rule.
+    """
+    precise = table.to(torch.promote_types(table.dtype, torch.float32)).unsqueeze(0)
+    resized = F.interpolate(precise, size=size, mode="bilinear", align_corners=False)
+    return resized.squeeze(0).to(table.dtype)
+
+
+def fit_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
+    """(h, rows, cols) to (h, 2 * Ph - 1, 2 * Pw - 1), resized, with gradient, if it has another size."""
+    rows, cols = 2 * window_size[0] - 1, 2 * window_size[1] - 1
+    if is_same(rows, table.shape[1]) and is_same(cols, table.shape[2]):
+        return table
+    return resize_bias_table(table, (rows, cols))
+
+
+class RelPosBias(nn.Module):
+    """The learned bias table of one attention layer, kept at the size it was trained with.
+
+    The parameter's name and (h, 2 * Ph - 1, 2 * Pw - 1) layout are those of timm's ``maxvit_*_tf_*``: an entry is the
+    bias of the offset key - query + window - 1 along each axis.
+    """
+
+    def __init__(self, num_heads: int, table_window: tuple[int, int], device=None, dtype=None):
+        super().__init__()
+        shape = (num_heads, 2 * table_window[0] - 1, 2 * table_window[1] - 1)
+        self.relative_position_bias_table = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.relative_position_bias_table, std=0.02)
+
+    def forward(self, window_size: tuple[int, int]) -> Tensor:
+        """The table at the size of a window, (h, 2 * Ph - 1, 2 * Pw - 1)."""
+        return fit_bias_table(self.relative_position_bias_table, window_size)
+
+
 class WindowAttention(nn.Module):
     """Multi-head self-attention with relative position bias, within the windows of a map."""
 
-    def __init__(self, dim: int, table_window: tuple[int, int], device=None, dtype=None):
+    def __init__(self, dim: int, table_window: tuple[int, int], **dd):
         super().__init__()
         if dim % HEAD_DIM:
             raise ValueError(f"attention width {dim} is not a multiple of the head size {HEAD_DIM}")
         self.num_heads = dim // HEAD_DIM
-        self.qkv = nn.Linear(dim, 3 * dim, device=device, dtype=dtype)
-        self.rel_pos = RelPosBias(self.num_heads, table_window, device=device, dtype=dtype)
-        self.proj = nn.Linear(dim, dim, device=device, dtype=dtype)
-
-    def attend(self, x: Tensor, partition: Partition) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C), what the heads gather before it is projected."""
-        table = self.rel_pos.relative_position_bias_table
-        return partition_attention(self.qkv(x), table, partition, self.num_heads)
+        self.qkv = nn.Linear(dim, 3 * dim, **dd)
+        self.rel_pos = RelPosBias(self.num_heads, table_window, **dd)
+        self.proj = nn.Linear(dim, dim, **dd)
 
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
-        return self.proj(self.attend(x, partition))
+        table = self.rel_pos(partition.window_size)
+        return self.proj(partition_attention(self.qkv(x), table, partition, self.num_heads))
 
 
 class PartitionAttention(nn.Module):
@@ -52,18 +87,15 @@ class PartitionAttention(nn.Module):
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
         drop_path: float = 0.0,
-        device=None,
-        dtype=None,
+        **dd,
     ):
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
         self.attn = WindowAttention(dim, table_window, **dd)
         self.drop_path1 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
         self.mlp = Mlp(dim, MLP_RATIO * dim, act_layer=act_layer, **dd)
         self.drop_path2 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
-        self.gelu = ""  # formula for fused operators, set when folded
 
     def init_weights(self) -> None:
         """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
@@ -75,18 +107,7 @@ class PartitionAttention(nn.Module):
                 else:
                     nn.init.zeros_(module.bias)
 
-    def reparameterize(self) -> None:
-        """Lets CPU inference use fused operators (``ops.fused``); called by ``timm.utils.reparameterize_model``."""
-        self.gelu = gelu_algorithm(self.mlp.act)
-
-    @torch.jit.unused
-    def _forward_fused(self, x: Tensor, partition: Partition) -> Tensor:
-        x = linear_add(self.attn.attend(self.norm1(x), partition), self.attn.proj, x)
-        return linear_add(linear_gelu(self.norm2(x), self.mlp.fc1, self.gelu), self.mlp.fc2, x)
-
     def forward(self, x: Tensor, partition: Partition) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        if not torch.jit.is_scripting() and self.gelu != "" and is_cpu_inference(x):
-            return self._forward_fused(x, partition)
         x = x + self.drop_path1(self.attn(self.norm1(x), partition))
         return x + self.drop_path2(self.mlp(self.norm2(x)))

@@ -4,31 +4,25 @@ Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code:
 names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
+from operator import index
 from typing import Any
 
 import torch
 import torch.fx
-from timm.layers import (
-    LayerNorm2d,
-    NormMlpClassifierHead,
-    calculate_drop_path_rates,
-    get_act_layer,
-    to_2tuple,
-)
+from timm.layers import LayerNorm2d, NormMlpClassifierHead, get_act_layer
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from .attention import LAYER_NORM_EPS, PartitionAttention
-from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem, keep_gradient_layout
-from .partition import Partition, make_partitions
+from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem, channels_last
+from .partition import Partition, ceil_div, find_partitions
 from .recompute import check_recompute, run_block
-from .sizes import ceil_div
 
 PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers the whole map
-GATE_WEIGHT_STAGES = 2  # whose maps have more positions than channels at 224 pixels already (MBConv's gate_weight)
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,16 @@ class MaxViTConfig:
     head_bias: bool = True
 
 
+def _pair_of_sizes(value: Any) -> tuple[int, int] | None:
+    """(height, width) of one positive whole number, numpy's say, or of two; None of anything else."""
+    try:
+        sizes = tuple(value) if isinstance(value, Iterable) else (value, value)
+        height, width = (0 if isinstance(size, bool) else index(size) for size in sizes)
+    except (TypeError, ValueError):
+        return None
+    return (height, width) if height > 0 and width > 0 else None
+
+
 def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, tuple[int, int]]:
     """Reads a window size argument.
 
@@ -61,15 +65,15 @@ def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, t
     Raises:
         ValueError: neither a positive int, nor a pair of them, nor "ratio".
     """
-    if window_size == "ratio":
+    if isinstance(window_size, str) and window_size == "ratio":
         return True, (0, 0)
-    sizes = window_size if isinstance(window_size, (tuple, list)) else (window_size, window_size)
-    if len(sizes) != 2 or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
+    sizes = _pair_of_sizes(window_size)
+    if sizes is None:
         raise ValueError(
             f"window_size={window_size!r}: give a positive int, a pair (height, width) of them, or 'ratio' "
             f"(the image size divided by {PARTITION_RATIO})"
         )
-    return False, (int(sizes[0]), int(sizes[1]))
+    return False, sizes
 
 
 def check_images(x: Tensor, in_chans: int) -> Tensor:
@@ -92,7 +96,7 @@ def check_images(x: Tensor, in_chans: int) -> Tensor:
 
 # A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("check_images")
-torch.fx.wrap("make_partitions")
+torch.fx.wrap("find_partitions")
 
 
 class MaxViTBlock(nn.Module):
@@ -106,14 +110,12 @@ class MaxViTBlock(nn.Module):
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
         conv_style: ConvStyle,
-        gate_weight: bool,
         drop_path: float = 0.0,
-        device=None,
-        dtype=None,
+        **dd,
     ):
         super().__init__()
-        kwargs = dict(act_layer=act_layer, drop_path=drop_path, device=device, dtype=dtype)
-        self.conv = MBConv(in_chs, out_chs, stride, style=conv_style, gate_weight=gate_weight, **kwargs)
+        kwargs = dict(act_layer=act_layer, drop_path=drop_path, **dd)
+        self.conv = MBConv(in_chs, out_chs, stride, style=conv_style, **kwargs)
         self.attn_block = PartitionAttention(out_chs, table_window, **kwargs)
         self.attn_grid = PartitionAttention(out_chs, table_window, **kwargs)
 
@@ -130,6 +132,40 @@ class MaxViTBlock(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
+class _ChannelsLastGradient(torch.autograd.Function):
+    """A map as it is, whose gradient arrives in channels-last memory too, whatever the loss made of it.
+
+    Residual sums would carry another layout through all layers, and each would copy it.
+    """
+
+    generate_vmap_rule = True  # for torch.func
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        return channels_last(grad)
+
+    @staticmethod
+    def jvp(ctx, tangent: Tensor) -> Tensor:
+        return tangent.view_as(tangent)
+
+
+def _with_channels_last_gradient(x: Tensor) -> Tensor:
+    if torch.jit.is_scripting():
+        return x
+    else:  # spelled out: TorchScript must not compile these lines
+        # Not for a symbol of a traced graph; compilers choose layouts themselves.
+        traced = not isinstance(x, Tensor) or torch.jit.is_tracing() or torch.compiler.is_compiling()
+        return x if traced or not torch.is_grad_enabled() else _ChannelsLastGradient.apply(x)
+
+
 class MaxViTStage(nn.Module):
     """Blocks at one resolution, the first of stride 2: (B, in, H, W) -> (B, out, ceil(H/2), ceil(W/2))."""
 
@@ -141,12 +177,10 @@ class MaxViTStage(nn.Module):
         table_window: tuple[int, int],
         act_layer: Callable[[], nn.Module],
         conv_style: ConvStyle,
-        gate_weight: bool,
-        device=None,
-        dtype=None,
+        **dd,
     ):
         super().__init__()
-        kwargs = dict(act_layer=act_layer, conv_style=conv_style, gate_weight=gate_weight, device=device, dtype=dtype)
+        kwargs = dict(act_layer=act_layer, conv_style=conv_style, **dd)
         self.grad_checkpointing: bool | str = False
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
@@ -156,15 +190,13 @@ class MaxViTStage(nn.Module):
 
     def forward(self, x: Tensor, window_size: tuple[int, int]) -> Tensor:
         height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
-        block_partition, grid_partition = make_partitions(height, width, window_size, x.device)
+        block_partition, grid_partition = find_partitions(x, height, width, window_size)
         for block in self.blocks:
             if torch.jit.is_scripting():
                 x = block(x, block_partition, grid_partition)
             else:
                 x = run_block(block, self.grad_checkpointing, x, block_partition, grid_partition)
-        if not torch.jit.is_scripting():
-            x = keep_gradient_layout(x)
-        return x
+        return _with_channels_last_gradient(x)
 
 
 class MaxViT(nn.Module):
@@ -205,7 +237,8 @@ class MaxViT(nn.Module):
         dtype=None,
     ):
         super().__init__()
-        dd: Any = {"device": device, "dtype": dtype}
+        # Only what was given: timm's layers take neither before 1.0.21.
+        dd = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         self.num_classes = num_classes
         self.in_chans = in_chans
         self.global_pool = global_pool
@@ -218,12 +251,12 @@ class MaxViT(nn.Module):
         self.stem = Stem(in_chans, cfg.stem_dim, act_layer, cfg.conv_style, **dd)
         self.stages = nn.ModuleList()
         table_window = self._window_for(self.img_size)
-        drop_paths = calculate_drop_path_rates(drop_path_rate, cfg.depths, stagewise=True)
+        last = max(1, sum(cfg.depths) - 1)
+        drop_paths = iter([drop_path_rate * i / last for i in range(sum(cfg.depths))])
         in_chs = cfg.stem_dim
-        for i, (dim, stage_drop_paths) in enumerate(zip(cfg.dims, drop_paths, strict=True)):
-            style = dict(act_layer=act_layer, conv_style=cfg.conv_style, gate_weight=i < GATE_WEIGHT_STAGES)
-            stage = MaxViTStage(in_chs, dim, stage_drop_paths, table_window, **style, **dd)
-            self.stages.append(stage)
+        for dim, depth in zip(cfg.dims, cfg.depths, strict=True):
+            rates = list(islice(drop_paths, depth))
+            self.stages.append(MaxViTStage(in_chs, dim, rates, table_window, act_layer, cfg.conv_style, **dd))
             in_chs = dim
         self.feature_info = [dict(num_chs=cfg.stem_dim, reduction=2, module="stem")] + [
             dict(num_chs=dim, reduction=4 * 2**i, module=f"stages.{i}") for i, dim in enumerate(cfg.dims)
@@ -269,10 +302,10 @@ class MaxViT(nn.Module):
             window_size: positive int, (height, width) or "ratio".
         """
         if img_size is not None:
-            sizes = to_2tuple(img_size)
-            if len(sizes) != 2 or any(isinstance(s, bool) or not isinstance(s, int) or s < 1 for s in sizes):
+            sizes = _pair_of_sizes(img_size)
+            if sizes is None:
                 raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
-            self.img_size = (sizes[0], sizes[1])
+            self.img_size = sizes
         if window_size is None:
             window_size = self._window_for(self.img_size)
         self.ratio_window, self.fixed_window = parse_window_size(window_size)
@@ -326,8 +359,30 @@ class MaxViT(nn.Module):
         self.num_classes = num_classes
         if global_pool is not None:
             self.global_pool = global_pool
-        self.head.reset(num_classes, global_pool, reset_other=reset_other, in_features=self.num_features)
+        if reset_other:
+            self.head.norm, self.head.pre_logits = nn.Identity(), nn.Identity()
+            self.head.hidden_size = None
+            self.head.in_features = self.head.num_features = self.num_features
+        self.head.reset(num_classes, global_pool)
+        self.head.to(next(self.parameters()))  # older releases of timm make the classifier on the CPU, in float32
         self.head_hidden_size = self.head.num_features
+
+    def forward_maps(self, x: Tensor, indices: list[int], depth: int) -> tuple[Tensor, list[Tensor]]:
+        """The forward pass: stem and the first ``depth`` stages.
+
+        Returns:
+            The last map, and the maps of ``indices``, 0 for the stem and 1-4 for the stages.
+        """
+        x = check_images(x, self.in_chans)
+        window_size = self._image_window(x.shape[2], x.shape[3])
+        x = self.stem(x)
+        maps = [x] if 0 in indices else []
+        for i, stage in enumerate(self.stages):
+            if i < depth:
+                x = stage(x, window_size)
+                if i + 1 in indices:
+                    maps.append(x)
+        return x, maps
 
     def forward_intermediates(
         self,
@@ -352,20 +407,9 @@ class MaxViT(nn.Module):
             List of (B, C, H / 2^k, W / 2^k), sizes rounded up; before it the final map, unless intermediates_only.
         """
         if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt={output_fmt!r}: MaxViT gives NCHW maps only")
+            raise ValueError("output_fmt=" + str(output_fmt) + ": MaxViT gives NCHW maps only")
         take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
-        x = check_images(x, self.in_chans)
-        window_size = self._image_window(x.shape[2], x.shape[3])
-
-        intermediates: list[Tensor] = []
-        x = self.stem(x)
-        if 0 in take_indices:
-            intermediates.append(x)
-        for i, stage in enumerate(self.stages):
-            if not stop_early or i < max_index:
-                x = stage(x, window_size)
-                if i + 1 in take_indices:
-                    intermediates.append(x)
+        x, intermediates = self.forward_maps(x, take_indices, max_index if stop_early else len(self.stages))
         if intermediates_only:
             return intermediates
         return x, intermediates
@@ -386,12 +430,7 @@ class MaxViT(nn.Module):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, C, ceil(H/32), ceil(W/32))."""
-        x = check_images(x, self.in_chans)
-        window_size = self._image_window(x.shape[2], x.shape[3])
-        x = self.stem(x)
-        for stage in self.stages:
-            x = stage(x, window_size)
-        return x
+        return self.forward_maps(x, [], len(self.stages))[0]
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Final map to logits (B, num_classes), or to the hidden features before the classifier."""

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from timm.models._manipulate import checkpoint
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 RECOMPUTE_MODES = (False, True, "cheap")
@@ -30,19 +31,26 @@ def _keep_arithmetic(ctx, op, *args, **kwargs) -> CheckpointPolicy:
     return CheckpointPolicy.MUST_SAVE if ours or op in _KEPT else CheckpointPolicy.PREFER_RECOMPUTE
 
 
+class _StillStatistics(TorchFunctionMode):
+    """BatchNorm in training mode uses the batch's statistics, but leaves its running ones as they are.
+
+    A step's repetition updates copies. The modules stay untouched, and other threads see nothing of it.
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self.copies = {id(buffer): buffer.clone() for norm in norms for buffer in norm.buffers(recurse=False)}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*(self.copies.get(id(arg), arg) for arg in args), **(kwargs or {}))
+
+
 @contextmanager
-def _still_statistics(module: nn.Module, within: AbstractContextManager) -> Iterator[None]:
-    """``within``, BatchNorm in training mode uses the batch's statistics, but leaves its running ones as they are."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    try:
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 0.0, None
-        with within:
-            yield
-    finally:
-        for norm, (momentum, tracked) in zip(norms, before, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, tracked
+def _repetition(block: nn.Module, within: AbstractContextManager) -> Iterator[None]:
+    still = _StillStatistics(block)  # before ``within``, which counts operators
+    with within, still:
+        yield
 
 
 def _contexts(block: nn.Module, mode: bool | str):
@@ -50,7 +58,7 @@ def _contexts(block: nn.Module, mode: bool | str):
     kept = nullcontext(), nullcontext()
     if mode == "cheap":
         kept = create_selective_checkpoint_contexts(_keep_arithmetic)
-    return kept[0], _still_statistics(block, kept[1])
+    return kept[0], _repetition(block, kept[1])
 
 
 def check_recompute(mode: bool | str) -> None:

@@ -1,7 +1,8 @@
 """Sizes of MaxViT and their names in timm. The only user of timm's registry and builder."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from operator import index
 from typing import Any
 
 import timm
@@ -16,6 +17,7 @@ from timm.models import (
 from torch import Tensor, nn
 
 from .errors import InputError
+from .features import FEATURE_CLASSES, MaxViTFeatures
 from .maxvit import MaxViT, MaxViTConfig
 from .weights.fit import checkpoint_filter_fn
 from .weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
@@ -121,19 +123,36 @@ def _tag(requested: Any) -> str | None:
     return requested if requested is None or isinstance(requested, str) else requested.tag
 
 
-def _check_out_indices(out_indices: Any) -> None:
-    """Refuses what timm would answer with a stray exception or, out of order, with channels of other maps."""
-    if isinstance(out_indices, (tuple, list)):
-        in_range = all(type(i) is int and -NUM_MAPS <= i < NUM_MAPS for i in out_indices)
-        maps = [i % NUM_MAPS for i in out_indices] if in_range else []
-        valid = len(maps) > 0 and maps == sorted(set(maps))
-    else:
-        valid = type(out_indices) is int and 1 <= out_indices <= NUM_MAPS
+def _check_out_indices(out_indices: Any) -> int | tuple[int, ...]:
+    """The indices in Python's ints, numpy's and ranges too.
+
+    Raises:
+        ValueError: what timm would answer with a stray exception or, out of order, with channels of other maps.
+    """
+    try:
+        one = not isinstance(out_indices, Iterable)
+        given = index(out_indices) if one else tuple(map(index, out_indices))
+        in_range = 1 <= given <= NUM_MAPS if one else all(-NUM_MAPS <= i < NUM_MAPS for i in given)
+        maps = [] if one else [i % NUM_MAPS for i in given]
+        valid = in_range and (one or (len(maps) > 0 and maps == sorted(set(maps))))
+        valid = valid and not isinstance(out_indices, bool)
+    except TypeError:  # no whole numbers
+        valid = False
     if not valid:
         raise ValueError(
             f"out_indices={out_indices!r}: there are {NUM_MAPS} maps, 0 for the stem (stride 2) and 1-4 for the stages "
             f"(strides 4-32); give some of them in ascending order, or the number of last maps"
         )
+    return given
+
+
+def _feature_class(requested: Any) -> Any:
+    """What timm shall wrap the network in: ours for "getter", "list" and "dict", else timm's or the user's own."""
+    if not isinstance(requested, str) or requested in ("hook", "fx"):
+        return requested
+    if requested not in FEATURE_CLASSES:
+        raise ValueError(f"feature_cls={requested!r}: give one of {', '.join((*FEATURE_CLASSES, 'hook', 'fx'))}")
+    return FEATURE_CLASSES[requested]
 
 
 def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any = None, **kwargs: Any) -> nn.Module:
@@ -147,7 +166,8 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
     elif not pretrained:  # the default tag of XL has 21,843 classes; without its weights there is no reason for them
         kwargs.setdefault("num_classes", 1000)
     if kwargs.get("features_only"):
-        _check_out_indices(kwargs.get("out_indices", tuple(range(NUM_MAPS))))
+        kwargs["out_indices"] = _check_out_indices(kwargs.get("out_indices", tuple(range(NUM_MAPS))))
+        kwargs["feature_cls"] = _feature_class(kwargs.get("feature_cls", "getter"))
     try:
         return build_model_with_cfg(
             MaxViT,
@@ -155,7 +175,7 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
             pretrained,
             pretrained_cfg=pretrained_cfg,
             model_cfg=TAG_CONFIGS.get(f"{variant}.{_tag(pretrained_cfg)}", CONFIGS[variant]),
-            feature_cfg=dict(feature_cls="getter"),
+            feature_cfg=dict(feature_cls=MaxViTFeatures),
             pretrained_filter_fn=checkpoint_filter_fn,
             **kwargs,
         )

@@ -128,10 +128,9 @@ def test_whatever_surrounds_a_map_in_memory_changes_nothing(fill, grid):
 @pytest.mark.parametrize("grid", [False, True])
 def test_what_stands_in_for_added_positions_changes_nothing(grid):
     partition = make_partition(9, 17, (7, 4), grid, torch.device("cpu"))
-    added = ~partition.mask.reshape(-1)
-    assert added.sum() == 14 * 20 - 9 * 17
+    assert partition.outside.sum() == 14 * 20 - 9 * 17
     noisy = partition.tokens.clone()
-    noisy[added] = torch.randint(0, 9 * 17, (int(added.sum()),))
+    noisy[partition.whole :][partition.outside] = torch.randint(0, 9 * 17, (int(partition.outside.sum()),))
     qkv, table = torch.randn(1, 9, 17, 192, requires_grad=True), torch.randn(2, 13, 7)
     outs = [partition_attention(qkv, table, partition._replace(tokens=t), 2) for t in (partition.tokens, noisy)]
     assert torch.equal(*outs)

@@ -10,9 +10,9 @@ from timm.layers import create_conv2d, get_act_layer
 from torch import nn
 from torch.nn import functional as F
 
-from maxvit_dense.mbconv import HalvingConv2d, MBConv, PointwiseConv2d, SqueezeGate, Stem, halving_avg_pool2d
+from maxvit_dense.mbconv import MBConv, SqueezeGate, Stem, halving_avg_pool2d, pad_same
 from tests import naive_maxvit
-from tests.networks import fill_with_noise, largest_difference
+from tests.networks import fill_with_noise, largest_difference, relative_difference
 
 SIDE = st.integers(1, 70)
 GELU = get_act_layer("gelu_tanh")
@@ -27,20 +27,20 @@ def mbconv(in_chs: int, out_chs: int, stride: int) -> MBConv:
 @example(2, 1)
 def test_stride_2_convolution_pads_as_tensorflow_does(height, width):
     torch.manual_seed(0)
-    conv = HalvingConv2d(4, 6).double()
+    conv = nn.Conv2d(4, 6, 3, stride=2).double()
     x = torch.randn(2, 4, height, width, dtype=torch.float64)
-    ours = conv(x)
+    ours = conv(pad_same(x))
     assert ours.shape[2:] == (math.ceil(height / 2), math.ceil(width / 2))
     assert largest_difference(ours, naive_maxvit.same_conv(x, conv.weight, conv.bias)) < 1e-12
 
 
 @pytest.mark.parametrize("size", [(64, 64), (63, 64), (5, 8), (1, 1)])
 def test_stride_2_convolution_equals_timms(size):
-    ours = HalvingConv2d(4, 6)
+    ours = nn.Conv2d(4, 6, 3, stride=2)
     theirs = create_conv2d(4, 6, 3, stride=2, padding="same", bias=True)
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(1, 4, *size)
-    assert largest_difference(ours(x), theirs(x)) < 1e-6
+    assert largest_difference(ours(pad_same(x)), theirs(x)) < 1e-6
 
 
 @given(SIDE, SIDE)
@@ -89,7 +89,7 @@ def test_folding_batch_norm_changes_no_output(shape, size):
     network = mbconv(*shape)
     x = torch.randn(2, shape[0], *size, dtype=torch.float64)
     expected = network(x)
-    network.reparameterize()
+    network.fuse()
     assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
     assert largest_difference(network(x), expected) < 1e-10
 
@@ -98,7 +98,7 @@ def test_folding_the_stem_changes_no_output():
     stem = fill_with_noise(Stem(3, 8, GELU)).double().eval()
     x = torch.randn(2, 3, 33, 20, dtype=torch.float64)
     expected = stem(x)
-    stem.reparameterize()
+    stem.fuse()
     assert isinstance(stem.norm1, nn.Identity)
     assert largest_difference(stem(x), expected) < 1e-12
 
@@ -119,40 +119,16 @@ def test_the_stem_sets_the_memory_layout_and_mbconv_keeps_it(channels, size):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_the_gate_is_that_of_the_mean(dtype):
-    gate = fill_with_noise(SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU)).to(dtype)
+    se = fill_with_noise(SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU)).to(dtype)
     x = torch.randn(2, 8, 31, 17).to(dtype)
-    expected = gate.gate(gate.fc2(gate.act(gate.fc1(x.mean((2, 3), keepdim=True)))))
-    assert gate(x).dtype == dtype
-    assert largest_difference(gate(x), expected) <= 4 * torch.finfo(dtype).eps
+    expected = x * se.gate(se.fc2(se.act(se.fc1(x.mean((2, 3), keepdim=True)))))
+    assert se(x).dtype == dtype
+    assert relative_difference(se(x), expected) <= 4 * torch.finfo(dtype).eps
 
 
 def test_the_sum_over_a_map_of_half_precision_does_not_overflow():
-    gate = SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU).half()
-    assert gate(torch.full((1, 8, 300, 300), 2.0, dtype=torch.float16)).isfinite().all()  # the sum is 180,000
-
-
-def _programs(module: nn.Module, sizes: list[int], channels: int) -> int:
-    """How many programs PyTorch compiles for square maps of these sizes; each must give what eager mode gives."""
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    compiled = torch.compile(module, dynamic=True)
-    with torch.no_grad():
-        for size in sizes:
-            x = torch.randn(1, channels, size, size).to(memory_format=torch.channels_last)
-            assert largest_difference(compiled(x), module(x)) < 1e-5
-    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
-
-
-@pytest.mark.requires_compiler
-def test_a_1x1_convolution_compiles_once_for_small_and_large_maps():
-    # PyTorch takes another convolution from 20,480 values on.
-    assert _programs(PointwiseConv2d(64, 32), [20, 17, 40], channels=64) == 1
-
-
-@pytest.mark.requires_compiler
-def test_the_gate_compiles_once_for_small_and_large_maps():
-    # PyTorch's compiler sums more than 4,096 positions in another way.
-    assert _programs(SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU), [60, 50, 70], channels=8) == 1
+    se = SqueezeGate(8, rd_channels=4, act_layer=nn.SiLU).half()
+    assert se(torch.full((1, 8, 300, 300), 2.0, dtype=torch.float16)).isfinite().all()  # the sum is 180,000
 
 
 def test_initial_weights_keep_the_fan_out_variance():

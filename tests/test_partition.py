@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from maxvit_dense.ops import partition_attention
-from maxvit_dense.partition import flat_index, make_partition, make_partitions
+from maxvit_dense.partition import Partition, find_partitions, make_partition
 from tests import naive_maxvit
 from tests.networks import largest_difference
 
@@ -15,34 +16,57 @@ SIDE = st.integers(1, 60)
 WINDOW = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
 
+def slots_outside(partition: Partition) -> torch.Tensor:
+    """(nW, N) bool, of all windows."""
+    outside = torch.zeros_like(partition.tokens, dtype=torch.bool)
+    if partition.outside is not None:
+        outside[partition.whole :] = partition.outside
+    return outside
+
+
+def windows_of(partition: Partition) -> list[dict[int, int]]:
+    """What each window's real slots read, by slot."""
+    rows = zip(partition.tokens.tolist(), slots_outside(partition).tolist(), strict=True)
+    return [{n: token for n, token in enumerate(read) if not out[n]} for read, out in rows]
+
+
 @given(SIDE, SIDE, WINDOW, st.booleans())
 @example(1, 1, (7, 7), True)
 @example(59, 13, (7, 12), True)
 def test_every_window_holds_the_tokens_that_the_contract_lists(height, width, window, grid):
-    partition = make_partition(height, width, window, grid, CPU)
-    tokens = partition.tokens.view(-1, window[0] * window[1]).tolist()
-    inside = torch.ones(len(tokens), window[0] * window[1], dtype=torch.bool)
-    if partition.mask is not None:
-        inside = partition.mask[:, 0, 0]
-    listed = list(naive_maxvit.window_tokens(height, width, window, grid))
-    assert len(tokens) == len(listed)
-    for read, real, expected in zip(tokens, inside.tolist(), listed, strict=True):
-        places = {a * window[1] + b: row * width + col for (a, b), (row, col) in expected}
-        assert {n: position for n, position in enumerate(read) if real[n]} == places
-        # Slots outside the map read a token of their own window, so they add no reading of another.
-        assert set(read) == set(places.values())
+    partition = make_partition(height, width, window, grid, CPU, sort=False)
+    listed = [
+        {a * window[1] + b: row * width + col for (a, b), (row, col) in tokens}
+        for tokens in naive_maxvit.window_tokens(height, width, window, grid)
+    ]
+    assert windows_of(partition) == listed
+    # Slots outside the map read a token of their own window, so they add no reading of another.
+    for read, real in zip(partition.tokens.tolist(), listed, strict=True):
+        assert set(read) == set(real.values())
 
 
 @given(SIDE, SIDE, WINDOW, st.booleans())
-def test_what_is_cut_is_put_back(height, width, window, grid):
+@example(59, 13, (7, 12), True)
+def test_sorting_puts_the_windows_inside_the_map_first(height, width, window, grid):
+    in_order = make_partition(height, width, window, grid, CPU, sort=False)
     partition = make_partition(height, width, window, grid, CPU)
-    assert torch.equal(partition.tokens[partition.slots], torch.arange(height * width))
+    whole = [len(tokens) == window[0] * window[1] for tokens in windows_of(in_order)]
+    assert partition.whole == sum(whole)
+    firsts = [tokens for tokens, is_whole in zip(windows_of(in_order), whole, strict=True) if is_whole]
+    others = [tokens for tokens, is_whole in zip(windows_of(in_order), whole, strict=True) if not is_whole]
+    assert windows_of(partition) == firsts + others
+
+
+@given(SIDE, SIDE, WINDOW, st.booleans(), st.booleans())
+def test_what_is_cut_is_put_back(height, width, window, grid, sort):
+    partition = make_partition(height, width, window, grid, CPU, sort)
+    assert torch.equal(partition.tokens.flatten()[partition.slots], torch.arange(height * width))
     divides = height % window[0] == 0 and width % window[1] == 0
-    assert (partition.mask is None) == divides
-    if not divides:
-        assert partition.mask.flatten()[partition.slots].all()
-        assert partition.mask.sum() == height * width
-        assert partition.mask[..., 0].all()  # softmax always has something to sum over
+    assert (partition.outside is None) == divides
+    outside = slots_outside(partition)
+    assert not outside.flatten()[partition.slots].any()
+    assert (~outside).sum() == height * width
+    assert not outside[:, 0].any()  # softmax always has something to sum over
 
 
 @given(st.integers(1, 8), st.integers(1, 8), WINDOW)
@@ -54,19 +78,31 @@ def test_grid_is_block_with_windows_and_places_exchanged(rows, cols, window):
 
 
 def test_a_stage_gets_block_then_grid():
-    block, grid = make_partitions(10, 12, (3, 4), CPU)
+    block, grid = find_partitions(torch.zeros(()), 10, 12, (3, 4))
     assert torch.equal(block.tokens, make_partition(10, 12, (3, 4), False, CPU).tokens)
     assert torch.equal(grid.tokens, make_partition(10, 12, (3, 4), True, CPU).tokens)
 
 
-def test_an_index_is_repeated_for_every_image():
-    assert flat_index(torch.tensor([2, 0]), 3, 5).tolist() == [2, 0, 7, 5, 12, 10]
+def test_a_partition_made_in_inference_serves_training():
+    size = (11, 19)  # of no other test
+    with torch.inference_mode():
+        find_partitions(torch.zeros(()), *size, (3, 4))
+    qkv = torch.randn(1, *size, 96, requires_grad=True)
+    for partition in find_partitions(qkv, *size, (3, 4)):
+        partition_attention(qkv, torch.randn(1, 5, 7), partition, 1).sum().backward()
+
+
+def test_a_partition_made_of_fake_tensors_is_not_kept():
+    size = (12, 23)
+    with FakeTensorMode():
+        find_partitions(torch.zeros(()), *size, (3, 4))
+    assert type(find_partitions(torch.zeros(()), *size, (3, 4))[0].tokens) is torch.Tensor
 
 
 @pytest.mark.parametrize("grid", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_on_a_batch_equals_the_naive_loop_in_working_precisions(grid, dtype):
-    qkv, table = torch.randn(3, 17, 30, 192), torch.randn(2, 13, 13)
+    qkv, table = torch.randn(3, 17, 30, 192), torch.randn(2, 9, 13)
     qkv = qkv.to(dtype)
     partition = make_partition(17, 30, (5, 7), grid, CPU)
     ours = partition_attention(qkv, table, partition, 2)

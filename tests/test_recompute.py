@@ -57,6 +57,17 @@ def test_statistics_move_again_after_a_step(network):
     assert norm.momentum == 0.01 and norm.num_batches_tracked == 1
 
 
+@pytest.mark.parametrize("mode", [True, "cheap"])
+def test_the_backward_pass_leaves_the_modules_alone(network, mode):
+    network, seen = copy.deepcopy(network).train(), []
+    network.set_grad_checkpointing(mode)
+    norm = network.stages[0].blocks[0].conv.norm1
+    counter = norm.num_batches_tracked
+    norm.register_forward_hook(lambda m, *_: seen.append((m.momentum, m.num_batches_tracked is counter)))
+    network(torch.randn(2, 3, 64, 64)).sum().backward()
+    assert seen == [(0.01, True)] * 2  # in the forward pass and in its repetition
+
+
 @pytest.mark.parametrize("mode", ["most", 1.5, None])
 def test_a_mode_that_does_not_exist_is_refused(network, mode):
     with pytest.raises(ValueError, match="'cheap'"):

@@ -14,7 +14,7 @@ import torch
 
 from maxvit_dense.errors import InputError
 from maxvit_dense.export.write import identify
-from maxvit_dense.partition import make_partitions
+from maxvit_dense.partition import find_partitions
 from maxvit_dense.weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
 
 # MaxViT-mini, the smallest that this package knows.
@@ -219,7 +219,7 @@ def test_mbconv_computes_what_the_official_one_does(network, variables, stage, b
 @pytest.mark.parametrize("stage", [0, 1])
 def test_attention_computes_what_the_official_one_does(network, variables, stage, end, ours):
     x, maps = maps_of(1, 14, 14, DIMS[stage])
-    partition = dict(zip(("attn_block", "attn_grid"), make_partitions(14, 14, (7, 7), maps.device), strict=True))
+    partition = dict(zip(("attn_block", "attn_grid"), find_partitions(maps, 14, 14, (7, 7)), strict=True))
     layer = getattr(network.stages[stage].blocks[0], ours)
     with torch.no_grad():
         found = layer(maps.permute(0, 2, 3, 1), partition[ours]).permute(0, 3, 1, 2)

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from timm.models import PretrainedCfg, save_for_hf
 from torch import Tensor, nn
 
+from ..attention import resize_bias_table
 from ..errors import InputError
 from ..files import file_written_aside, written_aside
 from ..maxvit import PARTITION_RATIO, parse_window_size
-from ..rel_pos import resize_bias_table
-from ..sizes import ceil_div
+from ..partition import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import TABLE_SUFFIX, describe_widths
 from .provenance import commit, versions

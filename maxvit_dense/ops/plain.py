@@ -1,94 +1,100 @@
 """Partition attention in plain PyTorch: runs everywhere and defines the result."""
 
-from collections.abc import Sequence
-from functools import lru_cache
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from ..partition import Partition, flat_index, make_partition, rearrange
-from ..rel_pos import expand_bias_table
-from .attend import attend_by_products, attend_fused
-from .cpu_inference import is_cpu_inference, whole_step
-from .cpu_parts import attend_in_parts, can_attend_in_parts
+from ..partition import Partition, is_same, move_rows
 
 SHORT_WINDOW = 64  # tokens
 
 
-def _takes_products(q: Tensor, tokens: int, short_window: int = SHORT_WINDOW) -> bool:
+def expand_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
+    """Bias of every pair of window slots, query before key: (h, 2 * Ph - 1, 2 * Pw - 1) to (h, N, N).
+
+    Entry (key - query + window - 1) of each axis of the table belongs to that offset: the keys of the last query are
+    its first Ph x Pw entries, and each query before it reads one further on.
+    """
+    ph, pw = window_size
+    return table.unfold(1, ph, 1).unfold(2, pw, 1).flip(1, 2).reshape(-1, ph * pw, ph * pw)
+
+
+def _takes_products(windows: Tensor) -> bool:
     """Whether the products are called one by one, rather than PyTorch's fused attention.
 
-    Measured on a CPU: the fused kernel has no gradient for the bias there, and what it falls back on takes 1.2 to 2.5
-    times as long; in bfloat16 it takes 1.4 times as long for short windows. Whoever records the call sees the products,
-    which every exporter and every FLOP counter knows.
+    On a CPU the fused kernel has no gradient for the bias, and what it falls back on takes 1.2 to 2.5 times as long;
+    for short windows it gains nothing. What traces record shall not hang on the sizes that they see.
     """
-    if not q.is_cpu or torch.is_grad_enabled():
-        return q.is_cpu
+    if not windows.is_cpu or torch.is_grad_enabled():
+        return windows.is_cpu
     if torch.jit.is_scripting():
-        return tokens <= short_window
-    else:  # spelled out: TorchScript must not compile these lines, nor a trace record a question about sizes
-        if torch.jit.is_tracing():
-            return True
-        return tokens <= short_window and (q.dtype != torch.float32 or not is_cpu_inference(q))
+        return windows.shape[1] <= 64
+    else:  # spelled out: TorchScript must not compile this line
+        return torch.jit.is_tracing() or windows.shape[1] <= SHORT_WINDOW
 
 
-def _attend(windows: Tensor, bias: Tensor, mask: Tensor | None, batch: int) -> Tensor:
+def _attend_by_products(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+    count, tokens, _, heads, size = windows.shape
+    q, k, v = windows.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (windows * h, N, D)
+    # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
+    scores = bias.repeat(count, 1, 1)
+    if outside is not None:
+        scores = scores.masked_fill_(outside.repeat_interleave(heads, 0).unsqueeze(1), float("-inf"))
+    scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5)
+    return torch.bmm(scores.softmax(dim=-1), v).view(-1, heads, tokens, size).transpose(1, 2)
+
+
+def _attend_fused(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+    q, k, v = windows.permute(2, 0, 3, 1, 4).unbind(0)  # each (windows, h, N, D), views: the kernel takes strides
+    bias = bias.unsqueeze(0)
+    if outside is not None:
+        bias = bias.masked_fill(outside[:, None, None], float("-inf"))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
+
+
+def attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v over the keys inside the map.
 
     Args:
-        windows: (B * nW, N, 3, h, D) queries, keys and values.
-        bias: (h, N, N).
-        mask: (nW, 1, 1, N) bool, True for keys inside the map; None if all are.
-        batch: B.
+        windows: (windows, N, 3, h, D) queries, keys and values.
+        bias: (h, N, N), query before key.
+        outside: (windows, N) bool, True for keys outside the map; None if none is.
 
     Returns:
-        (B * nW, N, h, D), in any memory layout.
+        (windows, N, h, D), in any memory layout.
     """
-    if not torch.jit.is_scripting() and can_attend_in_parts(windows):
-        return attend_in_parts(windows, bias, mask, batch)
-    if _takes_products(windows, windows.shape[1]):
-        return attend_by_products(windows, bias, mask, batch)
-    return attend_fused(windows, bias, mask, batch)
+    if _takes_products(windows):
+        return _attend_by_products(windows, bias, outside)
+    return _attend_fused(windows, bias, outside)
 
 
-def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
-    """Multi-head attention within each window of a map.
+def _for_batch(partition: Partition, batch: int, map_tokens: int) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Tokens, slots and outside of B maps laid end to end: window 0 of each, then window 1 of each, ..."""
+    tokens, slots, outside = partition.tokens, partition.slots, partition.outside
+    if not is_same(batch, 1):
+        window_tokens, image = tokens.shape[1], torch.arange(batch, device=tokens.device).unsqueeze(1)
+        window = slots // window_tokens
+        slots = slots + (window * (batch - 1) + image) * window_tokens
+        tokens = tokens.unsqueeze(1) + image * map_tokens
+        outside = None if outside is None else outside.repeat_interleave(batch, 0)
+    return tokens.flatten(), slots.flatten(), outside
 
-    Args:
-        qkv: (B, H, W, 3 * C) queries, keys and values of the unpartitioned map, in this order, heads-major.
-        bias_table: (h, rows, cols) relative position bias table as trained, any floating dtype.
-        partition: block or grid partition of an (H, W) map.
-        num_heads: h; C / h is the head size D and scores are scaled by D ** -0.5.
 
-    Returns:
-        (B, H, W, C) contiguous. Slots outside the map are neither attended to nor returned.
-    """
+def partition_attention(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
+    """Multi-head attention within each window of a map; arguments and result as of ``ops.partition_attention``."""
     batch, height, width, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2], qkv.shape[3] // 3
-    window_tokens = partition.window_size[0] * partition.window_size[1]
+    tokens, slots, outside = _for_batch(partition, batch, height * width)
 
     # One gather into windows and one back, each moving whole rows.
-    tokens = flat_index(partition.tokens, batch, height * width)
-    slots = flat_index(partition.slots, batch, partition.tokens.shape[0])
-    windows = rearrange(qkv.reshape(-1, 3 * channels), tokens, slots)
-    windows = windows.view(-1, window_tokens, 3, num_heads, channels // num_heads)
-
-    bias = expand_bias_table(bias_table, partition.window_size).to(windows.dtype)
-    out = _attend(windows, bias, partition.mask, batch).reshape(-1, channels)
-    mask = partition.mask
-    outside = None if mask is None else (~mask).view(-1, 1).repeat(batch, 1)
-    return rearrange(out, slots, tokens, outside).view(batch, height, width, channels)
-
-
-_known_partition = lru_cache(maxsize=16)(make_partition)  # the four stages of two image sizes
-
-
-def _fake_attention(qkv, bias_table, window_size, grid, num_heads) -> Tensor:
-    return qkv.new_empty(*qkv.shape[:3], qkv.shape[3] // 3)
-
-
-@whole_step(_fake_attention)
-def window_attention(qkv: Tensor, bias_table: Tensor, window_size: Sequence[int], grid: bool, num_heads: int) -> Tensor:
-    """As :func:`partition_attention`, for a partition named by its window and kind."""
-    ph, pw = window_size
-    partition = _known_partition(qkv.shape[1], qkv.shape[2], (ph, pw), grid, qkv.device)
-    return partition_attention(qkv, bias_table, partition, num_heads)
+    windows = move_rows(qkv.reshape(-1, 3 * channels), tokens, slots)
+    windows = windows.view(-1, partition.tokens.shape[1], 3, num_heads, channels // num_heads)
+    bias = expand_bias_table(table, partition.window_size).to(windows.dtype)
+    if outside is None:
+        out, unread = attend(windows, bias, None).reshape(-1, channels), None
+    else:
+        whole = partition.whole * batch
+        out, unread = attend(windows[whole:], bias, outside).reshape(-1, channels), outside.reshape(-1, 1)
+        if whole > 0:  # windows inside the map need no mask, which would be as large as the scores
+            out = torch.cat([attend(windows[:whole], bias, None).reshape(-1, channels), out])
+            unread = F.pad(unread, (0, 0, out.shape[0] - unread.shape[0], 0))
+    return move_rows(out, slots, tokens, unread).view(batch, height, width, channels)

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..partition import Partition
-from ..rel_pos import fit_bias_table
-from ..sizes import ceil_div
+from ..partition import Partition, ceil_div
 from .triton_backward import backward
 from .triton_forward import forward
 
@@ -83,10 +81,6 @@ def _backward_flops(qkv_shape, table_shape, o_shape, sum_shape, dout_shape, wind
     return 5 * _pair_flops(qkv_shape, window_size)
 
 
-def partition_attention(qkv: Tensor, bias_table: Tensor, partition: Partition, num_heads: int) -> Tensor:
-    """As :func:`.plain.partition_attention`; the partition's index tensors are not read.
-
-    The table is resized outside the kernel, in float32. Not differentiable twice.
-    """
-    table = fit_bias_table(bias_table.to(torch.float32), partition.window_size)
-    return _attention(qkv, table, partition.window_size, partition.grid, num_heads)[0]
+def partition_attention(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
+    """As :func:`.plain.partition_attention`; the partition's index tensors are not read. Not differentiable twice."""
+    return _attention(qkv, table.to(torch.float32), partition.window_size, partition.grid, num_heads)[0]

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from ..rel_pos import resize_bias_table
+from ..attention import resize_bias_table
 from .torchvision_layout import own_layout
 
 TABLE_SUFFIX = "relative_position_bias_table"
