@@ -1,6 +1,5 @@
 """The network that ``timm.create_model(..., features_only=True)`` gives: the maps asked for, and timm's interface."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -23,6 +22,7 @@ class MaxViTFeatures(FeatureGetterNet):
     def __init__(self, model: nn.Module, **kwargs):
         super().__init__(model, **kwargs)
         self.indices = list(self.out_indices)
+        self.names = self.feature_info.module_name()
         self.register_load_state_dict_pre_hook(_accept_bare_weights)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -55,8 +55,11 @@ class MaxViTFeatureDict(MaxViTFeatures):
     """The same maps by the names of their modules: ``stem``, ``stages.0``, ..."""
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps = super().forward(x)
-        return OrderedDict(zip(self.feature_info.module_name(), maps, strict=True))
+        maps = self.model.forward_maps(x, self.indices, len(self.model.stages))[1]
+        named: dict[str, Tensor] = {}
+        for name, feature_map in zip(self.names, maps):  # noqa: B905 (TorchScript knows no strict)
+            named[name] = feature_map
+        return named
 
 
 FEATURE_CLASSES = dict(getter=MaxViTFeatures, list=MaxViTFeatures, dict=MaxViTFeatureDict)

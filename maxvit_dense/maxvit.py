@@ -56,6 +56,18 @@ def _pair_of_sizes(value: Any) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
+def parse_img_size(img_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Reads an image size argument: (height, width) in pixels.
+
+    Raises:
+        ValueError: neither a positive int nor a pair of them.
+    """
+    sizes = _pair_of_sizes(img_size)
+    if sizes is None:
+        raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
+    return sizes
+
+
 def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, tuple[int, int]]:
     """Reads a window size argument.
 
@@ -302,10 +314,7 @@ class MaxViT(nn.Module):
             window_size: positive int, (height, width) or "ratio".
         """
         if img_size is not None:
-            sizes = _pair_of_sizes(img_size)
-            if sizes is None:
-                raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
-            self.img_size = sizes
+            self.img_size = parse_img_size(img_size)
         if window_size is None:
             window_size = self._window_for(self.img_size)
         self.ratio_window, self.fixed_window = parse_window_size(window_size)

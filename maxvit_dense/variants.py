@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .features import FEATURE_CLASSES, MaxViTFeatures
-from .maxvit import MaxViT, MaxViTConfig
+from .maxvit import MaxViT, MaxViTConfig, parse_img_size
 from .weights.fit import checkpoint_filter_fn
 from .weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
 from .weights.torchvision_layout import torchvision_config
@@ -165,6 +165,8 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
         kwargs.setdefault("img_size", trained_with.input_size[-2:])
     elif not pretrained:  # the default tag of XL has 21,843 classes; without its weights there is no reason for them
         kwargs.setdefault("num_classes", 1000)
+    if kwargs.get("img_size") is not None:
+        kwargs["img_size"] = parse_img_size(kwargs["img_size"])  # timm takes no numbers of numpy's
     if kwargs.get("features_only"):
         kwargs["out_indices"] = _check_out_indices(kwargs.get("out_indices", tuple(range(NUM_MAPS))))
         kwargs["feature_cls"] = _feature_class(kwargs.get("feature_cls", "getter"))
