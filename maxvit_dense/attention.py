@@ -9,7 +9,8 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from .ops import partition_attention
-from .partition import Partition, is_same
+from .partition import Partition
+from .sizes import is_same
 
 # A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("partition_attention")

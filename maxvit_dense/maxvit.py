@@ -4,12 +4,10 @@ Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code:
 names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from operator import index
-from typing import Any
 
 import torch
 import torch.fx
@@ -17,12 +15,14 @@ from timm.layers import LayerNorm2d, NormMlpClassifierHead, get_act_layer
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+from .arguments import PARTITION_RATIO, check_images, parse_img_size, parse_window_size
 from .attention import LAYER_NORM_EPS, PartitionAttention
-from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem, channels_last
-from .partition import Partition, ceil_div, find_partitions
+from .layout import with_channels_last_gradient
+from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem
+from .partition import Partition
+from .partition_cache import find_partitions
 from .recompute import check_recompute, run_block
-
-PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers the whole map
+from .sizes import ceil_div
 
 
 @dataclass(frozen=True)
@@ -44,66 +44,6 @@ class MaxViTConfig:
     act_layer: str = "gelu_tanh"
     conv_style: ConvStyle = OFFICIAL_STYLE
     head_bias: bool = True
-
-
-def _pair_of_sizes(value: Any) -> tuple[int, int] | None:
-    """(height, width) of one positive whole number, numpy's say, or of two; None of anything else."""
-    try:
-        sizes = tuple(value) if isinstance(value, Iterable) else (value, value)
-        height, width = (0 if isinstance(size, bool) else index(size) for size in sizes)
-    except (TypeError, ValueError):
-        return None
-    return (height, width) if height > 0 and width > 0 else None
-
-
-def parse_img_size(img_size: int | tuple[int, int]) -> tuple[int, int]:
-    """Reads an image size argument: (height, width) in pixels.
-
-    Raises:
-        ValueError: neither a positive int nor a pair of them.
-    """
-    sizes = _pair_of_sizes(img_size)
-    if sizes is None:
-        raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
-    return sizes
-
-
-def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, tuple[int, int]]:
-    """Reads a window size argument.
-
-    Returns:
-        (is it "ratio", (Ph, Pw)); the size of "ratio" follows the image at each forward call, (0, 0) stands for it.
-
-    Raises:
-        ValueError: neither a positive int, nor a pair of them, nor "ratio".
-    """
-    if isinstance(window_size, str) and window_size == "ratio":
-        return True, (0, 0)
-    sizes = _pair_of_sizes(window_size)
-    if sizes is None:
-        raise ValueError(
-            f"window_size={window_size!r}: give a positive int, a pair (height, width) of them, or 'ratio' "
-            f"(the image size divided by {PARTITION_RATIO})"
-        )
-    return False, sizes
-
-
-def check_images(x: Tensor, in_chans: int) -> Tensor:
-    """Returns the images, or says what is wrong with them.
-
-    Raises:
-        ValueError: not of shape (B, in_chans, H, W) with H, W >= 1.
-    """
-    if x.dim() != 4:
-        raise ValueError(f"images of shape {list(x.shape)}: MaxViT takes (batch, {in_chans}, height, width)")
-    if x.shape[1] != in_chans:
-        raise ValueError(
-            f"images of shape {list(x.shape)} have {x.shape[1]} channels: this network was built for {in_chans}; "
-            f"build it with in_chans={x.shape[1]} or convert the images"
-        )
-    if x.shape[2] < 1 or x.shape[3] < 1:
-        raise ValueError(f"images of shape {list(x.shape)}: height and width must be at least 1 pixel")
-    return x
 
 
 # A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
@@ -144,40 +84,6 @@ class MaxViTBlock(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
-class _ChannelsLastGradient(torch.autograd.Function):
-    """A map as it is, whose gradient arrives in channels-last memory too, whatever the loss made of it.
-
-    Residual sums would carry another layout through all layers, and each would copy it.
-    """
-
-    generate_vmap_rule = True  # for torch.func
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
-        return channels_last(grad)
-
-    @staticmethod
-    def jvp(ctx, tangent: Tensor) -> Tensor:
-        return tangent.view_as(tangent)
-
-
-def _with_channels_last_gradient(x: Tensor) -> Tensor:
-    if torch.jit.is_scripting():
-        return x
-    else:  # spelled out: TorchScript must not compile these lines
-        # Not for a symbol of a traced graph; compilers choose layouts themselves.
-        traced = not isinstance(x, Tensor) or torch.jit.is_tracing() or torch.compiler.is_compiling()
-        return x if traced or not torch.is_grad_enabled() else _ChannelsLastGradient.apply(x)
-
-
 class MaxViTStage(nn.Module):
     """Blocks at one resolution, the first of stride 2: (B, in, H, W) -> (B, out, ceil(H/2), ceil(W/2))."""
 
@@ -208,7 +114,7 @@ class MaxViTStage(nn.Module):
                 x = block(x, block_partition, grid_partition)
             else:
                 x = run_block(block, self.grad_checkpointing, x, block_partition, grid_partition)
-        return _with_channels_last_gradient(x)
+        return with_channels_last_gradient(x)
 
 
 class MaxViT(nn.Module):

@@ -15,7 +15,8 @@ from timm.layers import DropPath, SqueezeExcite
 from torch import Tensor, nn
 
 from . import folded
-from .partition import ceil_div, is_multiple
+from .layout import channels_last
+from .sizes import ceil_div, is_multiple
 
 EXPANSION = 4  # of the output width
 SE_RATIO = 0.25  # of the output width
@@ -42,11 +43,6 @@ class ConvStyle:
 
 
 OFFICIAL_STYLE = ConvStyle()
-
-
-def channels_last(x: Tensor) -> Tensor:
-    """The same map in channels-last memory. In these words, for ``torch.func`` knows no memory formats."""
-    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def _odd(length: int) -> int:

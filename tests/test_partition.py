@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from maxvit_dense.ops import partition_attention
-from maxvit_dense.partition import Partition, find_partitions, make_partition
+from maxvit_dense.partition import Partition, make_partition
+from maxvit_dense.partition_cache import find_partitions
 from tests import naive_maxvit
 from tests.networks import largest_difference
 

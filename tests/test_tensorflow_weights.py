@@ -14,7 +14,7 @@ import torch
 
 from maxvit_dense.errors import InputError
 from maxvit_dense.export.write import identify
-from maxvit_dense.partition import find_partitions
+from maxvit_dense.partition_cache import find_partitions
 from maxvit_dense.weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
 
 # MaxViT-mini, the smallest that this package knows.

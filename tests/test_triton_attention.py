@@ -351,7 +351,7 @@ def test_the_environment_names_the_backend():
     code = """
 import torch
 from maxvit_dense.attention import WindowAttention
-from maxvit_dense.partition import find_partitions
+from maxvit_dense.partition_cache import find_partitions
 x = torch.zeros(1, 2, 2, 32)
 WindowAttention(32, (2, 2))(x, find_partitions(x, 2, 2, (2, 2))[0])
 """

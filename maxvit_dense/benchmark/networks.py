@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from ..errors import InputError
-from ..partition import ceil_div
+from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import checkpoint_filter_fn
 from .specs import Model, Size, Workload

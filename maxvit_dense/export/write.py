@@ -17,7 +17,7 @@ from ..attention import resize_bias_table
 from ..errors import InputError
 from ..files import file_written_aside, written_aside
 from ..maxvit import PARTITION_RATIO, parse_window_size
-from ..partition import ceil_div
+from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import TABLE_SUFFIX, describe_widths
 from .provenance import commit, versions

@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..partition import Partition, is_same, move_rows
+from ..partition import Partition
+from ..rows import move_rows
+from ..sizes import is_same
 
 SHORT_WINDOW = 64  # tokens
 

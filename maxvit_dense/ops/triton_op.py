@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from ..partition import Partition, ceil_div
+from ..partition import Partition
+from ..sizes import ceil_div
 from .triton_backward import backward
 from .triton_forward import forward
 

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..partition import ceil_div
+from ..sizes import ceil_div
 
 # 64 slots: the rows of one wgmma of a Hopper warp group, or of four mma on Ampere; the usual window has 49. Tokens of
 # several windows do not share a tile: its other blocks would be products of strangers. Instead a program serves one
