@@ -51,12 +51,17 @@ def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, t
     return False, sizes
 
 
-def check_images(x: Tensor, in_chans: int) -> Tensor:
+def check_images(x: Tensor, in_chans: int, sizes: list[tuple[int, int]] | None = None) -> Tensor:
     """Returns the images, or says what is wrong with them.
 
+    Args:
+        sizes: those of the images in a batch where they cannot be used.
+
     Raises:
-        ValueError: not of shape (B, in_chans, H, W) with H, W >= 1.
+        ValueError: not of shape (B, in_chans, H, W) with H, W >= 1; ``sizes`` were given.
     """
+    if sizes is not None:
+        raise ValueError("sizes: scripted, traced and exported networks take images that fill their canvas; leave out")
     if x.dim() != 4:
         raise ValueError(f"images of shape {list(x.shape)}: MaxViT takes (batch, {in_chans}, height, width)")
     if x.shape[1] != in_chans:
@@ -67,3 +72,28 @@ def check_images(x: Tensor, in_chans: int) -> Tensor:
     if x.shape[2] < 1 or x.shape[3] < 1:
         raise ValueError(f"images of shape {list(x.shape)}: height and width must be at least 1 pixel")
     return x
+
+
+def check_sizes(sizes: Any, x: Tensor) -> list[tuple[int, int]]:
+    """(h, w) of each image of a batch (B, C, H, W), from pairs or an integer tensor (B, 2).
+
+    Raises:
+        ValueError: not one pair of whole numbers for each image, from 1 to the canvas's height and width.
+    """
+    canvas, given = (int(x.shape[2]), int(x.shape[3])), sizes
+    if isinstance(sizes, Tensor) and not sizes.is_floating_point():
+        sizes = sizes.tolist()
+    pairs = [_pair_of_sizes(size) if isinstance(size, Iterable) else None for size in _listed(sizes)]
+    if len(pairs) != x.shape[0]:
+        raise ValueError(f"sizes={given!r}: give (height, width) in pixels of each of the {x.shape[0]} images")
+    for i, pair in enumerate(pairs):
+        if pair is None or pair[0] > canvas[0] or pair[1] > canvas[1]:
+            raise ValueError(
+                f"sizes[{i}]={_listed(sizes)[i]!r}: give (height, width) of image {i} as whole numbers of pixels, from "
+                f"1 to the {canvas[0]} x {canvas[1]} of the batch's canvas"
+            )
+    return pairs
+
+
+def _listed(sizes: Any) -> list:
+    return list(sizes) if isinstance(sizes, Iterable) else []

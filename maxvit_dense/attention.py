@@ -5,11 +5,14 @@ from collections.abc import Callable
 import torch
 import torch.fx
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp
+from timm.layers import Mlp
 from torch import Tensor, nn
 
+from . import ragged
+from .mbconv import ImageDropPath
 from .ops import partition_attention
 from .partition import Partition
+from .ragged import Places
 from .sizes import is_same
 
 # A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
@@ -73,10 +76,13 @@ class WindowAttention(nn.Module):
         self.rel_pos = RelPosBias(self.num_heads, table_window, **dd)
         self.proj = nn.Linear(dim, dim, **dd)
 
-    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+    def forward(self, x: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
-        table = self.rel_pos(partition.window_size)
-        return self.proj(partition_attention(self.qkv(x), table, partition, self.num_heads))
+        qkv = self.qkv(x)
+        if torch.jit.is_scripting() or places is None:
+            table = self.rel_pos(partition.window_size)
+            return self.proj(partition_attention(qkv, table, partition, self.num_heads))
+        return self.proj(ragged.attend(qkv, self.rel_pos, partition, self.num_heads))
 
 
 class PartitionAttention(nn.Module):
@@ -93,10 +99,10 @@ class PartitionAttention(nn.Module):
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
         self.attn = WindowAttention(dim, table_window, **dd)
-        self.drop_path1 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.drop_path1 = ImageDropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
         self.mlp = Mlp(dim, MLP_RATIO * dim, act_layer=act_layer, **dd)
-        self.drop_path2 = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.drop_path2 = ImageDropPath(drop_path)
 
     def init_weights(self) -> None:
         """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
@@ -108,7 +114,7 @@ class PartitionAttention(nn.Module):
                 else:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, partition: Partition) -> Tensor:
+    def forward(self, x: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = x + self.drop_path1(self.attn(self.norm1(x), partition))
-        return x + self.drop_path2(self.mlp(self.norm2(x)))
+        x = x + self.drop_path1(self.attn(self.norm1(x), partition, places), places)
+        return x + self.drop_path2(self.mlp(self.norm2(x)), places)

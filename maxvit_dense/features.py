@@ -25,8 +25,9 @@ class MaxViTFeatures(FeatureGetterNet):
         self.names = self.feature_info.module_name()
         self.register_load_state_dict_pre_hook(_accept_bare_weights)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        return self.model.forward_maps(x, self.indices, len(self.model.stages))[1]
+    def forward(self, x: Tensor, sizes: list[tuple[int, int]] | None = None) -> list[Tensor]:
+        """Maps of images (B, in_chans, H, W); for ``sizes`` see :meth:`.maxvit.MaxViT.forward`."""
+        return self.model.forward_maps(x, self.indices, len(self.model.stages), sizes)[1]
 
     @torch.jit.ignore
     def set_input_size(self, img_size=None, window_size=None) -> None:
@@ -54,8 +55,8 @@ class MaxViTFeatures(FeatureGetterNet):
 class MaxViTFeatureDict(MaxViTFeatures):
     """The same maps by the names of their modules: ``stem``, ``stages.0``, ..."""
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        maps = self.model.forward_maps(x, self.indices, len(self.model.stages))[1]
+    def forward(self, x: Tensor, sizes: list[tuple[int, int]] | None = None) -> dict[str, Tensor]:
+        maps = self.model.forward_maps(x, self.indices, len(self.model.stages), sizes)[1]
         named: dict[str, Tensor] = {}
         for name, feature_map in zip(self.names, maps):  # noqa: B905 (TorchScript knows no strict)
             named[name] = feature_map

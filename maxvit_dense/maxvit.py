@@ -15,12 +15,14 @@ from timm.layers import LayerNorm2d, NormMlpClassifierHead, get_act_layer
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from .arguments import PARTITION_RATIO, check_images, parse_img_size, parse_window_size
+from . import ragged
+from .arguments import PARTITION_RATIO, check_images, check_sizes, parse_img_size, parse_window_size
 from .attention import LAYER_NORM_EPS, PartitionAttention
 from .layout import with_channels_last_gradient
 from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem
 from .partition import Partition
 from .partition_cache import find_partitions
+from .ragged import Places
 from .recompute import check_recompute, run_block
 from .sizes import ceil_div
 
@@ -76,11 +78,11 @@ class MaxViTBlock(nn.Module):
         self.attn_block.init_weights()
         self.attn_grid.init_weights()
 
-    def forward(self, x: Tensor, block: Partition, grid: Partition) -> Tensor:
-        x = self.conv(x)
+    def forward(self, x: Tensor, block: Partition, grid: Partition, places: Places | None = None) -> Tensor:
+        x = self.conv(x, places)
         x = x.permute(0, 2, 3, 1)  # a view: channels-last memory read as (B, H, W, C)
-        x = self.attn_block(x, block)
-        x = self.attn_grid(x, grid)
+        x = self.attn_block(x, block, places)
+        x = self.attn_grid(x, grid, places)
         return x.permute(0, 3, 1, 2)
 
 
@@ -106,14 +108,17 @@ class MaxViTStage(nn.Module):
             in_chs = in_chs if i == 0 else out_chs
             self.blocks.append(MaxViTBlock(in_chs, out_chs, stride, table_window, drop_path=drop_path, **kwargs))
 
-    def forward(self, x: Tensor, window_size: tuple[int, int]) -> Tensor:
-        height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
-        block_partition, grid_partition = find_partitions(x, height, width, window_size)
+    def forward(self, x: Tensor, window_size: tuple[int, int], places: Places | None = None) -> Tensor:
+        if torch.jit.is_scripting() or places is None:
+            height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
+            block_partition, grid_partition = find_partitions(x, height, width, window_size)
+        else:
+            block_partition, grid_partition = ragged.find_joined_partitions(x, places)
         for block in self.blocks:
             if torch.jit.is_scripting():
                 x = block(x, block_partition, grid_partition)
             else:
-                x = run_block(block, self.grad_checkpointing, x, block_partition, grid_partition)
+                x = run_block(block, self.grad_checkpointing, x, block_partition, grid_partition, places)
         return with_channels_last_gradient(x)
 
 
@@ -282,13 +287,20 @@ class MaxViT(nn.Module):
         self.head.to(next(self.parameters()))  # older releases of timm make the classifier on the CPU, in float32
         self.head_hidden_size = self.head.num_features
 
-    def forward_maps(self, x: Tensor, indices: list[int], depth: int) -> tuple[Tensor, list[Tensor]]:
+    def forward_maps(
+        self, x: Tensor, indices: list[int], depth: int, sizes: list[tuple[int, int]] | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """The forward pass: stem and the first ``depth`` stages.
 
         Returns:
             The last map, and the maps of ``indices``, 0 for the stem and 1-4 for the stages.
         """
-        x = check_images(x, self.in_chans)
+        is_recorded = ragged.is_recorded(x)
+        x = check_images(x, self.in_chans, sizes if is_recorded else None)
+        if not is_recorded and sizes is not None:
+            places = self._find_places(x, sizes)
+            if places is not None:
+                return self._forward_ragged(x, places, indices, depth)
         window_size = self._image_window(x.shape[2], x.shape[3])
         x = self.stem(x)
         maps = [x] if 0 in indices else []
@@ -299,6 +311,20 @@ class MaxViT(nn.Module):
                     maps.append(x)
         return x, maps
 
+    @torch.jit.unused
+    def _find_places(self, x: Tensor, sizes: list[tuple[int, int]]) -> Places | None:
+        return ragged.find_places(check_sizes(sizes, x), (x.shape[2], x.shape[3]), self._image_window)
+
+    @torch.jit.unused
+    def _forward_ragged(
+        self, x: Tensor, places: Places, indices: list[int], depth: int
+    ) -> tuple[Tensor, list[Tensor]]:
+        return ragged.forward_maps(self.stem, self.stages, x, places, indices, depth)
+
+    @torch.jit.unused
+    def _pool_images(self, x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+        return ragged.pool_images(self.head.global_pool, x, sizes, len(self.stages) + 1)
+
     def forward_intermediates(
         self,
         x: Tensor,
@@ -307,6 +333,7 @@ class MaxViT(nn.Module):
         stop_early: bool = False,
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
+        sizes: list[tuple[int, int]] | None = None,
     ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
         """Feature maps at chosen depths, 0 for the stem and 1-4 for the stages.
 
@@ -317,6 +344,7 @@ class MaxViT(nn.Module):
             stop_early: do not compute stages behind the last map asked for.
             output_fmt: "NCHW" only.
             intermediates_only: leave out the final map.
+            sizes: see :meth:`forward`; a map is zero outside its image.
 
         Returns:
             List of (B, C, H / 2^k, W / 2^k), sizes rounded up; before it the final map, unless intermediates_only.
@@ -324,7 +352,8 @@ class MaxViT(nn.Module):
         if output_fmt != "NCHW":
             raise ValueError("output_fmt=" + str(output_fmt) + ": MaxViT gives NCHW maps only")
         take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
-        x, intermediates = self.forward_maps(x, take_indices, max_index if stop_early else len(self.stages))
+        depth = max_index if stop_early else len(self.stages)
+        x, intermediates = self.forward_maps(x, take_indices, depth, sizes)
         if intermediates_only:
             return intermediates
         return x, intermediates
@@ -343,13 +372,24 @@ class MaxViT(nn.Module):
             self.reset_classifier(0, "", reset_other=True)
         return take_indices
 
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(B, in_chans, H, W) -> (B, C, ceil(H/32), ceil(W/32))."""
-        return self.forward_maps(x, [], len(self.stages))[0]
+    def forward_features(self, x: Tensor, sizes: list[tuple[int, int]] | None = None) -> Tensor:
+        """(B, in_chans, H, W) -> (B, C, ceil(H/32), ceil(W/32)); for ``sizes`` see :meth:`forward`."""
+        return self.forward_maps(x, [], len(self.stages), sizes)[0]
 
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+    def forward_head(
+        self, x: Tensor, pre_logits: bool = False, sizes: list[tuple[int, int]] | None = None
+    ) -> Tensor:
         """Final map to logits (B, num_classes), or to the hidden features before the classifier."""
+        if not ragged.is_recorded(x) and sizes is not None:
+            x = self._pool_images(x, sizes)
         return self.head(x, pre_logits=pre_logits) if pre_logits else self.head(x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.forward_head(self.forward_features(x))
+    def forward(self, x: Tensor, sizes: list[tuple[int, int]] | None = None) -> Tensor:
+        """Logits (B, num_classes) of images (B, in_chans, H, W).
+
+        Args:
+            x: images; one smaller than (H, W) lies in its top left corner.
+            sizes: (h, w) in pixels of each, as pairs or an integer tensor (B, 2); None: each fills its canvas. Results
+                are those of each image alone, whatever lies beside it (``ragged.py``).
+        """
+        return self.forward_head(self.forward_features(x, sizes), sizes=sizes)

@@ -2,6 +2,8 @@
 
 Every stride-2 step maps n to ceil(n / 2), by default with TensorFlow SAME padding (MaxViT's official code,
 google-research/maxvit ``models/maxvit.py``), so any size is accepted and odd sizes equal the original.
+
+``places`` is None in an ordinary batch; for images of different sizes, ``ragged.py`` tells what it is.
 """
 
 import math
@@ -11,11 +13,12 @@ from dataclasses import dataclass
 import torch
 import torch.fx
 import torch.nn.functional as F
-from timm.layers import DropPath, SqueezeExcite
+from timm.layers import DropPath, SqueezeExcite, drop_path
 from torch import Tensor, nn
 
-from . import folded
+from . import folded, ragged
 from .layout import channels_last
+from .ragged import Places
 from .sizes import ceil_div, is_multiple
 
 EXPANSION = 4  # of the output width
@@ -92,6 +95,15 @@ def _batch_norm(channels: int, **dd) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM, **dd)
 
 
+class ImageDropPath(DropPath):
+    """Stochastic depth: whole images go without the branch."""
+
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        if torch.jit.is_scripting() or places is None:
+            return drop_path(x, self.drop_prob, self.training, self.scale_by_keep)
+        return ragged.scale_images(x, super().forward(x.new_ones(len(places.items), 1)), places)
+
+
 def init_convs(module: nn.Module) -> None:
     """Fan-out normal weights and zero biases for all convolutions (timm's ``vit_eff`` scheme for these networks)."""
     for conv in module.modules():
@@ -128,13 +140,15 @@ class Stem(nn.Module):
         """The same function without BatchNorm, for inference; called by ``timm.utils.reparameterize_model``."""
         return folded.fold_stem(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.same_padding:
-            x = pad_same(x)
-        # The whole network keeps this memory layout; a one-channel image alone cannot tell the two layouts apart,
-        # so the first map is what has to be set right.
-        x = channels_last(self.conv1(channels_last(x)))
-        return self.conv2(self.act1(self.norm1(x)))
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        if torch.jit.is_scripting() or places is None:
+            # The whole network keeps this memory layout; a one-channel image alone cannot tell the two layouts apart,
+            # so the first map is what has to be set right.
+            x = channels_last(x)
+            x = channels_last(self.conv1(pad_same(x) if self.same_padding else x))
+            return self.conv2(self.act1(self.norm1(x)))
+        x = ragged.convolve(self.conv1, x, places, self.same_padding)
+        return ragged.convolve(self.conv2, self.act1(self.norm1(x)), places)
 
 
 class SqueezeGate(SqueezeExcite):
@@ -144,8 +158,11 @@ class SqueezeGate(SqueezeExcite):
         super().__init__(*args, **kwargs)
         self.act.inplace = False  # selective checkpointing may have kept what it would write over
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gate(self.fc2(self.act(self.fc1(mean_of_map(x)))))
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        if torch.jit.is_scripting() or places is None:
+            return x * self.gate(self.fc2(self.act(self.fc1(mean_of_map(x)))))
+        gates = self.gate(self.fc2(self.act(self.fc1(ragged.means_of_images(x, places)))))
+        return ragged.scale_images(x, gates.flatten(1), places)
 
 
 class Shortcut(nn.Module):
@@ -157,8 +174,17 @@ class Shortcut(nn.Module):
         has_conv = in_chs != out_chs or style.shortcut_conv_always
         self.expand = nn.Conv2d(in_chs, out_chs, 1, **dd) if has_conv else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.expand(halving_avg_pool2d(x, self.same_padding))
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        if torch.jit.is_scripting() or places is None:
+            return self.expand(halving_avg_pool2d(x, self.same_padding))
+        return self.expand(ragged.halving_average(x, places, self.same_padding))
+
+
+class NoShortcut(nn.Identity):
+    """The map itself."""
+
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        return x
 
 
 class MBConv(nn.Module):
@@ -181,7 +207,7 @@ class MBConv(nn.Module):
         mid_chs = EXPANSION * out_chs
         self.pads_same = stride == 2 and style.same_padding
         padding = 0 if self.pads_same else 1
-        self.shortcut = Shortcut(in_chs, out_chs, style, **dd) if stride == 2 else nn.Identity()
+        self.shortcut = Shortcut(in_chs, out_chs, style, **dd) if stride == 2 else NoShortcut()
         self.pre_norm = _batch_norm(in_chs, **dd)
         self.conv1_1x1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
         self.norm1 = _batch_norm(mid_chs, **dd)
@@ -191,7 +217,7 @@ class MBConv(nn.Module):
         self.act2 = act_layer()
         self.se = SqueezeGate(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)
         self.conv3_1x1 = nn.Conv2d(mid_chs, out_chs, 1, **dd)
-        self.drop_path = DropPath(drop_path) if drop_path > 0.0 else nn.Identity()
+        self.drop_path = ImageDropPath(drop_path)
 
     def init_weights(self) -> None:
         init_convs(self)
@@ -200,10 +226,12 @@ class MBConv(nn.Module):
         """The same function without BatchNorm, for inference; called by ``timm.utils.reparameterize_model``."""
         return folded.fold_mbconv(self)
 
-    def forward(self, x: Tensor) -> Tensor:
-        shortcut = self.shortcut(x)
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        shortcut = self.shortcut(x, places)
         x = self.act1(self.norm1(self.conv1_1x1(self.pre_norm(x))))
-        if self.pads_same:
-            x = pad_same(x)
-        x = self.act2(self.norm2(self.conv2_kxk(x)))
-        return shortcut + self.drop_path(self.conv3_1x1(self.se(x)))
+        if torch.jit.is_scripting() or places is None:
+            x = self.conv2_kxk(pad_same(x) if self.pads_same else x)
+        else:
+            x = ragged.convolve(self.conv2_kxk, x, places, self.pads_same)
+        x = self.se(self.act2(self.norm2(x)), places)
+        return shortcut + self.drop_path(self.conv3_1x1(x), places)
