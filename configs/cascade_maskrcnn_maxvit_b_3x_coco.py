@@ -7,6 +7,6 @@
 _base_ = "./cascade_maskrcnn_maxvit_t_3x_coco.py"
 
 model = dict(
-    backbone={{_base_.maxvit_b}},
-    neck=dict(in_channels={{_base_.maxvit_b_channels}}),
+    backbone=dict(arch="b", drop_path_rate=0.4, init_cfg=dict(checkpoint="maxvit_b.in1k")),
+    neck=dict(in_channels=[96, 192, 384, 768]),
 )

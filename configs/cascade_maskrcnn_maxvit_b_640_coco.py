@@ -9,6 +9,6 @@
 _base_ = "./cascade_maskrcnn_maxvit_t_640_coco.py"
 
 model = dict(
-    backbone={{_base_.maxvit_b_640}},
-    neck=dict(in_channels={{_base_.maxvit_b_from8_channels}}),
+    backbone=dict(arch="b", drop_path_rate=0.3, init_cfg=dict(checkpoint="maxvit_b.in1k")),
+    neck=dict(in_channels=[192, 384, 768]),
 )

@@ -9,8 +9,7 @@
 _base_ = "./cascade_maskrcnn_maxvit_t_896_coco.py"
 
 model = dict(
-    backbone={{_base_.maxvit_b_896}},
-    neck=dict(in_channels={{_base_.maxvit_b_from8_channels}}),
+    backbone=dict(arch="b", drop_path_rate=0.8, init_cfg=dict(checkpoint="maxvit_b.in1k")),
+    neck=dict(in_channels=[192, 384, 768]),
 )
-
 optim_wrapper = dict(optimizer=dict(lr=3e-3))

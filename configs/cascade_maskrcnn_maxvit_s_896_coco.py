@@ -10,9 +10,8 @@
 _base_ = "./cascade_maskrcnn_maxvit_t_896_coco.py"
 
 model = dict(
-    backbone={{_base_.maxvit_s_896}},
-    neck=dict(in_channels={{_base_.maxvit_s_from8_channels}}),
+    backbone=dict(arch="s", drop_path_rate=0.5, init_cfg=dict(checkpoint="maxvit_s.in1k")),
+    neck=dict(in_channels=[192, 384, 768]),
 )
-
 optim_wrapper = dict(optimizer=dict(lr=3e-3))
 train_cfg = dict(max_iters=115750)

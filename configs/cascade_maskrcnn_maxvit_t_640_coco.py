@@ -11,13 +11,27 @@
 _base_ = "./_base_/cascade_official.py"
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor={{_base_.official_640.side}}),
-    backbone={{_base_.maxvit_t_640}},
-    neck=dict(in_channels={{_base_.maxvit_t_from8_channels}}),
+    data_preprocessor=dict(pad_size_divisor=640),
+    backbone=dict(window_size=20, drop_path_rate=0.7),
 )
 
-train_dataloader = dict(dataset=dict(pipeline={{_base_.official_640.train}}))
-val_dataloader = dict(dataset=dict(pipeline={{_base_.official_640.test}}))
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomResize", scale=(640, 640), ratio_range=(0.1, 2.5), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=(640, 640), allow_negative_crop=True),
+    dict(type="LimitInstances", max_instances=100),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(640, 640), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=2e-3, weight_decay=1e-4))
 param_scheduler = [dict(type="WarmupCosineLR", warmup_steps=6000, decay_steps=115750, floor=0.03, by_epoch=False)]

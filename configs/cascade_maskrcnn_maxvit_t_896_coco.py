@@ -14,12 +14,26 @@
 _base_ = "./_base_/cascade_official.py"
 
 model = dict(
-    data_preprocessor=dict(pad_size_divisor={{_base_.official_896.side}}),
-    backbone={{_base_.maxvit_t_896}},
-    neck=dict(in_channels={{_base_.maxvit_t_from8_channels}}),
+    data_preprocessor=dict(pad_size_divisor=896),
+    backbone=dict(window_size=28),
 )
 
-train_dataloader = dict(dataset=dict(pipeline={{_base_.official_896.train}}))
-val_dataloader = dict(dataset=dict(pipeline={{_base_.official_896.test}}))
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="RandomResize", scale=(896, 896), ratio_range=(0.1, 2.5), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=(896, 896), allow_negative_crop=True),
+    dict(type="LimitInstances", max_instances=100),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(896, 896), keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

@@ -7,6 +7,6 @@
 _base_ = "./dino_maxvit_t_coco.py"
 
 model = dict(
-    backbone={{_base_.maxvit_b_from8}},
-    neck=dict(in_channels={{_base_.maxvit_b_from8_channels}}),
+    backbone=dict(arch="b", drop_path_rate=0.4, init_cfg=dict(checkpoint="maxvit_b.in1k")),
+    neck=dict(in_channels=[192, 384, 768]),
 )

@@ -7,6 +7,6 @@
 _base_ = "./fpn_maxvit_t_ade20k.py"
 
 model = dict(
-    backbone={{_base_.maxvit_s}},
-    neck=dict(in_channels={{_base_.maxvit_s_channels}}),
+    backbone=dict(arch="s", drop_path_rate=0.3, init_cfg=dict(checkpoint="maxvit_s.in1k")),
+    neck=dict(in_channels=[96, 192, 384, 768]),
 )

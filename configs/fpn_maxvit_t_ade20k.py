@@ -10,15 +10,11 @@
 _base_ = [
     "./_base_/semantic_fpn.py",
     "./_base_/ade20k.py",
-    "./_base_/schedule_80k.py",
-    "./_base_/maxvit.py",
     "./_base_/mmseg_runtime.py",
+    "./_base_/adamw.py",
+    "./_base_/schedule_80k.py",
 ]
 
-model = dict(
-    backbone={{_base_.maxvit_t}},
-    neck=dict(in_channels={{_base_.maxvit_t_channels}}),
-)
 train_dataloader = dict(batch_size=4)
 optim_wrapper = dict(optimizer=dict(weight_decay=1e-4))
 auto_scale_lr = dict(base_batch_size=32)

@@ -10,15 +10,10 @@
 _base_ = [
     "./_base_/mask2former_semantic.py",
     "./_base_/ade20k.py",
-    "./_base_/schedule_160k.py",
-    "./_base_/maxvit.py",
     "./_base_/mmseg_runtime.py",
+    "./_base_/adamw.py",
+    "./_base_/schedule_160k.py",
 ]
-
-model = dict(
-    backbone={{_base_.maxvit_t}},
-    decode_head=dict(in_channels={{_base_.maxvit_t_channels}}),
-)
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -37,5 +32,13 @@ train_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0, by_epoch=False, begin=0, end=160000)]
-optim_wrapper = {{_base_.mask2former_optim_wrapper}}
-auto_scale_lr = dict(base_batch_size=16)
+# The backbone at a tenth of the rate, embeddings without decay, gradients clipped hard.
+optim_wrapper = dict(
+    clip_grad=dict(max_norm=0.01, norm_type=2),
+    paramwise_cfg=dict(
+        custom_keys=dict(
+            query_embed=dict(decay_mult=0.0), query_feat=dict(decay_mult=0.0), level_embed=dict(decay_mult=0.0)
+        ),
+        backbone_lr_mult=0.1,
+    ),
+)

@@ -4,9 +4,13 @@
 # Command:  python tools/train.py configs/maskrcnn_maxvit_t_3x_coco.py --data-root data/coco
 # GPUs:     8 x 2 images; elsewhere add --auto-scale-lr.
 # Result:   not yet run. For orientation, Swin-T on this recipe: box AP 46.0, mask AP 41.6.
-_base_ = ["./maskrcnn_maxvit_t_coco.py", "./_base_/schedule_3x.py"]
+_base_ = [
+    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
+    "mmdet::_base_/default_runtime.py",
+    "./_base_/coco_multi_scale.py",
+    "./_base_/maxvit.py",
+    "./_base_/adamw.py",
+    "./_base_/schedule_3x.py",
+]
 
-train_pipeline = {{_base_.multi_scale_pipeline}}
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-train_cfg = dict(max_epochs={{_base_.epochs_3x}})
-param_scheduler = {{_base_.param_scheduler_3x}}
+model = dict(backbone=_base_.pop("backbone"), neck=dict(in_channels=[64, 128, 256, 512]))

@@ -7,12 +7,10 @@
 _base_ = [
     "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
-    "./_base_/adamw_1x.py",
+    "mmdet::_base_/default_runtime.py",
     "./_base_/maxvit.py",
-    "./_base_/maxvit_runtime.py",
+    "./_base_/adamw.py",
+    "./_base_/schedule_1x.py",
 ]
 
-model = dict(
-    backbone={{_base_.maxvit_t}},
-    neck=dict(in_channels={{_base_.maxvit_t_channels}}),
-)
+model = dict(backbone=_base_.pop("backbone"), neck=dict(in_channels=[64, 128, 256, 512]))

@@ -12,7 +12,20 @@ _base_ = [
     "./_base_/imagenet.py",
     "./_base_/adamw_imagenet.py",
     "./_base_/classification_runtime.py",
-    "./_base_/fsdp.py",
 ]
 
 model = dict(network=dict(model_name="maxvit_l", drop_path_rate=0.6))
+
+runner_type = "FlexibleRunner"
+strategy = dict(
+    type="ResumableFSDPStrategy",
+    model_wrapper=dict(
+        type="MMFullyShardedDataParallel",
+        use_orig_params=True,  # the optimizer's rules go by the parameters' names
+        auto_wrap_policy=dict(
+            type="torch.distributed.fsdp.wrap.size_based_auto_wrap_policy", min_num_params=10_000_000
+        ),
+        mixed_precision=dict(param_dtype="bfloat16", reduce_dtype="float32", buffer_dtype="float32"),
+    ),
+    state_dict_cfg="full",  # checkpoints of one file, as every other training writes them
+)

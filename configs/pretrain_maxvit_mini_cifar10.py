@@ -12,7 +12,6 @@ _base_ = [
     "./_base_/classification_runtime.py",
 ]
 
-size = 64
 model = dict(
     network=dict(model_name="maxvit_mini", drop_path_rate=0.0, window_size=4),
     data_preprocessor=dict(mixup=None),
@@ -22,24 +21,23 @@ train_dataloader = dict(
     pin_memory=False,
     dataset=dict(
         data_root="data/cifar10/",
-        transform=dict(input_size=size, scale=(0.35, 1.0), auto_augment="rand-m5-n1"),
+        transform=dict(input_size=64, scale=(0.35, 1.0), auto_augment="rand-m5-n1"),
     ),
 )
 val_dataloader = dict(
     num_workers=1,
     pin_memory=False,
-    dataset=dict(data_root="data/cifar10/", transform=dict(input_size=size, crop_pct=1.0)),
+    dataset=dict(data_root="data/cifar10/", transform=dict(input_size=64, crop_pct=1.0)),
 )
 test_dataloader = val_dataloader
 
-max_epochs = 10
-train_cfg = dict(max_epochs=max_epochs)
+total_batch_size = 64
 optim_wrapper = dict(optimizer=dict(lr=1e-3), clip_grad=dict(max_norm=5.0))
+auto_scale_lr = dict(base_batch_size=64)
+train_cfg = dict(max_epochs=10)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", begin=1, end=max_epochs, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, end=10, by_epoch=True, convert_to_iter_based=True),
 ]
-total_batch_size = 64
-auto_scale_lr = dict(base_batch_size=64)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 randomness = dict(seed=0)

@@ -9,7 +9,14 @@ _base_ = [
     "./_base_/maxvit_classifier.py",
     "./_base_/imagenet.py",
     "./_base_/adamw_imagenet.py",
-    "./_base_/classification_ema_runtime.py",
+    "./_base_/classification_runtime.py",
 ]
 
 sync_bn = "torch"  # as on TPUs; on GPUs only, between processes
+
+# Of the official code: decay .9999, at the start (1 + steps) / (10 + steps), BatchNorm's statistics included
+# (TensorFlow's dynamic decay). Checkpoints hold the averaged weights as state_dict and the others beside them;
+# evaluation uses the averaged ones.
+default_hooks = dict(
+    ema=dict(type="StepEMAHook", ema_type="MomentumAnnealingEMA", momentum=1e-4, gamma=9, update_buffers=True)
+)

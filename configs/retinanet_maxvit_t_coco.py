@@ -10,13 +10,14 @@
 _base_ = [
     "mmdet::_base_/models/retinanet_r50_fpn.py",
     "mmdet::_base_/datasets/coco_detection.py",
-    "./_base_/adamw_1x.py",
+    "mmdet::_base_/default_runtime.py",
     "./_base_/maxvit.py",
-    "./_base_/maxvit_runtime.py",
+    "./_base_/adamw.py",
+    "./_base_/schedule_1x.py",
 ]
 
 # The pyramid begins at stride 8.
 model = dict(
-    backbone={{_base_.maxvit_t_from8}},
-    neck=dict(in_channels={{_base_.maxvit_t_from8_channels}}, start_level=0),
+    backbone=dict(_base_.pop("backbone"), out_indices=(1, 2, 3)),
+    neck=dict(in_channels=[128, 256, 512], start_level=0),
 )

@@ -7,7 +7,7 @@
 _base_ = "./upernet_maxvit_t_ade20k.py"
 
 model = dict(
-    backbone={{_base_.maxvit_b}},
-    decode_head=dict(in_channels={{_base_.maxvit_b_channels}}),
+    backbone=dict(arch="b", drop_path_rate=0.4, init_cfg=dict(checkpoint="maxvit_b.in1k")),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),
 )

@@ -7,7 +7,7 @@
 _base_ = "./upernet_maxvit_t_ade20k.py"
 
 model = dict(
-    backbone={{_base_.maxvit_s}},
-    decode_head=dict(in_channels={{_base_.maxvit_s_channels}}),
+    backbone=dict(arch="s", drop_path_rate=0.3, init_cfg=dict(checkpoint="maxvit_s.in1k")),
+    decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384),
 )

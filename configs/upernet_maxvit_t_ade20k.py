@@ -10,15 +10,9 @@
 _base_ = [
     "./_base_/upernet.py",
     "./_base_/ade20k.py",
-    "./_base_/schedule_160k.py",
-    "./_base_/maxvit.py",
     "./_base_/mmseg_runtime.py",
+    "./_base_/adamw.py",
+    "./_base_/schedule_160k.py",
 ]
 
-model = dict(
-    backbone={{_base_.maxvit_t}},
-    decode_head=dict(in_channels={{_base_.maxvit_t_channels}}),
-    auxiliary_head=dict(in_channels=256),  # of stage 3
-)
 optim_wrapper = dict(optimizer=dict(lr=6e-5, weight_decay=0.01))
-auto_scale_lr = dict(base_batch_size=16)

@@ -6,6 +6,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
 import maxvit_dense.openmmlab.official  # noqa: F401
+from tests.config_files import find, load
 
 # side, learning rate, weight decay, survival probability, length of the cosine, steps: one published file each, except
 # T at 896, which takes the paper's rate and probability.
@@ -19,7 +20,7 @@ PUBLISHED = {
 
 
 def official(size: str) -> Config:
-    return Config.fromfile(f"configs/cascade_maskrcnn_maxvit_{size}_coco.py")
+    return Config.fromfile(find(f"cascade_maskrcnn_maxvit_{size}_coco"))
 
 
 def build_detector() -> nn.Module:
@@ -33,7 +34,7 @@ def build_detector() -> nn.Module:
 def build_small_detector() -> nn.Module:
     """The same recipe with the mini backbone and thin heads, for a forward pass."""
     torch.manual_seed(0)
-    model = Config.fromfile("configs/demo_cascade_official_maxvit_mini_sample.py").model
+    model = load("demo_cascade_official_maxvit_mini_sample").model
     model.data_preprocessor.pad_size_divisor = 64
     model = MODELS.build(model)
     model.init_weights()

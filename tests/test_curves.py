@@ -250,7 +250,7 @@ def test_losses_that_are_no_positive_numbers_are_drawn_too(tmp_path, losses):
 
 def test_every_prepared_training_draws_its_curves(tmp_path):
     write_sample_data(str(tmp_path / "sample"), train=2, val=1, size=64, seed=0)
-    config = Path(__file__).resolve().parent.parent / "configs" / "demo_maskrcnn_maxvit_mini_sample.py"
+    config = Path(__file__).resolve().parent.parent / "configs" / "demo" / "demo_maskrcnn_maxvit_mini_sample.py"
     options = dict(work_dir=str(tmp_path / "work"), data_root=str(tmp_path / "sample" / "coco"))
     cfg = run.prepare_training(str(config), **options)
     cfg.dump(tmp_path / "again.py")

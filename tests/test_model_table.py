@@ -60,7 +60,7 @@ def test_known_detectors_have_their_published_size_at_1280_by_800(tmp_path, base
 def test_tensors_without_values_count_what_images_do():
     from mmdet.structures import DetDataSample  # after maxvit_dense.openmmlab, which brings the operators
 
-    cfg = run.load_config(str(ROOT / "configs" / "demo_maskrcnn_maxvit_mini_sample.py"), None, ("model",))
+    cfg = run.load_config(str(ROOT / "configs" / "demo" / "demo_maskrcnn_maxvit_mini_sample.py"), None, ("model",))
     size = (72, 100)
     model = run.build_model(cfg).eval()
     corner = torch.rand(complexity.BOX_REGIONS, 2) * 30

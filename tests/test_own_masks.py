@@ -33,8 +33,8 @@ CONFIG = f"""
 _base_ = "{ROOT}/configs/upernet_maxvit_t_ade20k.py"
 model = dict(
     data_preprocessor=dict(size=(32, 32)),
-    backbone={{{{_base_.maxvit_mini}}}},
-    decode_head=dict(in_channels={{{{_base_.maxvit_mini_channels}}}}, channels=8, pool_scales=(1, 2)),
+    backbone=dict(arch="mini", drop_path_rate=0.0, init_cfg=None),
+    decode_head=dict(in_channels=[32, 64, 128, 256], channels=8, pool_scales=(1, 2)),
     auxiliary_head=dict(in_channels=128, channels=8),
 )
 pack = dict(type="PackSegInputs")

@@ -307,6 +307,8 @@ def test_peers_run_on_maxvits_recipe(name):
         same += ["train_dataloader", "val_dataloader", "test_dataloader"]
     assert [key for key in same if theirs[key] != ours[key]] == []
     assert theirs["optim_wrapper"]["optimizer"] == ours["optim_wrapper"]["optimizer"]
+    norms = [cfg["model"]["backbone"].get("norm_eval", False) for cfg in (theirs, ours)]
+    assert peer != "coatnet" or norms[0] == norms[1]  # the others have no BatchNorm
 
 
 @pytest.mark.parametrize("peer", ["gcvit", "coatnet"])

@@ -231,7 +231,7 @@ def detector(tmp_path_factory):
     write_sample_data(str(root / "sample"), train=1, val=1, size=64, seed=3)
     (image,) = (root / "sample" / "coco" / "val2017").iterdir()
     size = Image.open(image).size
-    cfg = Config.fromfile(CONFIGS / "demo_maskrcnn_maxvit_mini_sample.py")
+    cfg = Config.fromfile(CONFIGS / "demo" / "demo_maskrcnn_maxvit_mini_sample.py")
     cfg.model.backbone.init_cfg = None
     cfg.model.test_cfg.rcnn.update(score_thr=0.0, max_per_img=8)
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)

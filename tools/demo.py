@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))
-CONFIG = ROOT / "configs" / "demo_maskrcnn_maxvit_mini_sample.py"
+CONFIG = ROOT / "configs" / "demo" / "demo_maskrcnn_maxvit_mini_sample.py"
 _ROWS, _COLUMNS, _MARGIN = 4, 3, 8
 
 

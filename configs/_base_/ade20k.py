@@ -1,7 +1,5 @@
 # ADE20K, 150 classes, 512x512 crops, batch 16 (8 GPUs x 2 images): mmsegmentation configs/_base_/datasets/ade20k.py.
 # Label 0 is "other" and counts nowhere: the data set reduces all labels by one (reduce_zero_label).
-data = dict(type="ADE20KDataset", data_root="data/ade/ADEChallengeData2016")
-
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations"),
@@ -25,7 +23,8 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        **data,
+        type="ADE20KDataset",
+        data_root="data/ade/ADEChallengeData2016",
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         pipeline=train_pipeline,
     ),
@@ -36,7 +35,8 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        **data,
+        type="ADE20KDataset",
+        data_root="data/ade/ADEChallengeData2016",
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
         pipeline=test_pipeline,
     ),

@@ -5,26 +5,31 @@
 _base_ = [
     "mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py",
     "mmdet::_base_/datasets/coco_instance.py",
-    "./adamw.py",
+    "mmdet::_base_/default_runtime.py",
     "./maxvit.py",
-    "./maxvit_runtime.py",
-    "./official_parts.py",
 ]
 
 custom_imports = dict(imports=["maxvit_dense.openmmlab", "maxvit_dense.openmmlab.official"])
 
+
+def norm():
+    return dict(type="SyncBN", eps=1e-3, momentum=0.01, requires_grad=True)  # TensorFlow's momentum .99
+
+
 model = dict(
+    backbone=dict(_base_.pop("backbone"), out_indices=(1, 2, 3)),
     neck=dict(
+        in_channels=[128, 256, 512],
         num_outs=5,
         add_extra_convs="on_output",
         relu_before_extra_convs=True,
         no_norm_on_lateral=True,
-        norm_cfg={{_base_.official_norm}},
+        norm_cfg=norm(),
     ),
     rpn_head=dict(
         type="LevelNormRPNHead",
         num_convs=2,
-        norm_cfg={{_base_.official_norm}},
+        norm_cfg=norm(),
         anchor_generator=dict(
             _delete_=True,
             type="AnchorGenerator",
@@ -48,13 +53,31 @@ model = dict(
             featmap_strides=[8, 16, 32, 64, 128],
             finest_scale=112,
         ),
-        bbox_head={{_base_.official_heads}},
+        bbox_head=[
+            dict(
+                type="NormFCBBoxHead",
+                num_shared_convs=4,
+                num_shared_fcs=1,
+                in_channels=256,
+                conv_out_channels=256,
+                fc_out_channels=1024,
+                roi_feat_size=7,
+                num_classes=80,
+                reg_class_agnostic=True,
+                # Box weights (10, 10, 5, 5) and (20, 20, 10, 10).
+                bbox_coder=dict(type="DeltaXYWHBBoxCoder", target_means=[0.0, 0.0, 0.0, 0.0], target_stds=stds),
+                norm_cfg=norm(),
+                loss_cls=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
+                loss_bbox=dict(type="MeanHuberLoss", delta=1.0),
+            )
+            for stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1])
+        ],
         mask_roi_extractor=dict(
             roi_layer=dict(sampling_ratio=1, aligned=False),
             featmap_strides=[8, 16, 32, 64, 128],
             finest_scale=112,
         ),
-        mask_head=dict(type="NormFCNMaskHead", norm_cfg={{_base_.official_norm}}),
+        mask_head=dict(type="NormFCNMaskHead", norm_cfg=norm()),
     ),
     train_cfg=dict(
         rpn=dict(
@@ -63,11 +86,25 @@ model = dict(
             allowed_border=-1,
         ),
         rpn_proposal=dict(max_per_img=1000),
-        rcnn={{_base_.official_rcnn}},
+        # A region of IoU .5 to .6 is neither object nor background for the first stage. The second takes all that the
+        # first has sampled.
+        rcnn=[
+            dict(
+                assigner=dict(
+                    type="MaxIoUAssigner", pos_iou_thr=pos, neg_iou_thr=neg, min_pos_iou=pos, match_low_quality=False
+                ),
+                sampler=dict(type="RandomSampler", num=512, pos_fraction=share, add_gt_as_proposals=True),
+                mask_size=28,
+                pos_weight=-1,
+                debug=False,
+            )
+            for pos, neg, share in ((0.6, 0.5, 0.25), (0.7, 0.7, 1.0))
+        ],
     ),
 )
 
-# 32 GPUs x 8 images; norms of the backbone see the whole batch too.
+# 32 GPUs x 8 images; norms of the backbone see the whole batch too. Every parameter decays, norms and bias tables among
+# them.
 sync_bn = "torch"
 train_dataloader = dict(
     batch_size=8,
@@ -76,7 +113,11 @@ train_dataloader = dict(
     batch_sampler=None,  # all images are of one shape
     dataset=dict(filter_cfg=dict(filter_empty_gt=False)),
 )
-optim_wrapper = {{_base_.official_optim_wrapper}}
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.05),
+    clip_grad=dict(max_norm=1.0, norm_type=2),
+)
 auto_scale_lr = dict(enable=False, base_batch_size=256)
 
 # 463 steps of 256 images are an epoch.

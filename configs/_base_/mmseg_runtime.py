@@ -1,4 +1,4 @@
-# What every segmentation config runs with: MaxViT registered, as maxvit_runtime.py does for detection, iterations
+# What every segmentation config runs with: MaxViT registered, as maxvit.py does for detection, iterations
 # counted in place of epochs. mmsegmentation configs/_base_/default_runtime.py; `mmseg::` bases do not resolve.
 default_scope = "mmseg"
 custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
@@ -16,8 +16,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
-vis_backends = [dict(type="LocalVisBackend")]
-visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer", alpha=0.5)
+visualizer = dict(type="SegLocalVisualizer", vis_backends=[dict(type="LocalVisBackend")], name="visualizer", alpha=0.5)
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
 log_level = "INFO"
 load_from = None

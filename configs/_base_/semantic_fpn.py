@@ -2,7 +2,7 @@
 _base_ = "./segmentor.py"
 
 model = dict(
-    neck=dict(type="FPN", out_channels=256, num_outs=4),
+    neck=dict(type="FPN", in_channels=[64, 128, 256, 512], out_channels=256, num_outs=4),
     decode_head=dict(
         type="FPNHead",
         in_channels=[256, 256, 256, 256],

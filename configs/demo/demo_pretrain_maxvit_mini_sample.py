@@ -1,19 +1,18 @@
 # MaxViT-mini (ours, not the paper's) on the class folders of the sample data set that the project draws.
 #
 # Recipe:   that of pretrain_maxvit_t_imagenet.py, shortened: small images, light augmentation, no moving average.
-# Command:  python tools/make_sample_data.py data/sample && \
-#               python tools/train.py configs/demo_pretrain_maxvit_mini_sample.py --data-root data/sample/imagenet
+# Command:  python tools/make_sample_data.py data/sample
+#           python tools/train.py configs/demo/demo_pretrain_maxvit_mini_sample.py
 # Machine:  2 CPU cores.
 # Result:   46.3% top-1 of six classes.
-_base_ = "./pretrain_maxvit_mini_cifar10.py"
+_base_ = "../pretrain_maxvit_mini_cifar10.py"
 
 train_dataloader = dict(dataset=dict(data_root="data/sample/imagenet/", transform=dict(auto_augment=None)))
 val_dataloader = dict(dataset=dict(data_root="data/sample/imagenet/"))
 test_dataloader = val_dataloader
 
-max_epochs = 20  # of 1,200 images
-train_cfg = dict(max_epochs=max_epochs)
+train_cfg = dict(max_epochs=20)  # of 1,200 images
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type="CosineAnnealingLR", begin=1, end=max_epochs, by_epoch=True, convert_to_iter_based=True),
+    dict(type="CosineAnnealingLR", begin=1, end=20, by_epoch=True, convert_to_iter_based=True),
 ]
