@@ -1,6 +1,7 @@
-# Every target that needs the environment makes it first, or repairs it (tools/setup_env.py), and is safe to run again.
-#   PYTHON  Python to make the environment with, 3.10 or newer
-#   TORCH   2.14 (default) or 2.11, the two tested releases; each has an environment of its own
+# Every target that needs the environment makes it first, or brings it up to date, and is safe to run again.
+#   PYTHON  Python to make the environment with, 3.10 to 3.14
+#   TORCH   2.14 (default) or 2.11, tested releases; each has an environment of its own
+#   VENV    folder of the environment
 #   ARGS    more arguments for the tool: make demo ARGS=--help, make test ARGS="-k partition"
 #   JOBS    processes that share the tests; each takes one core and up to 2 GiB
 
@@ -14,29 +15,51 @@ else
 VENV ?= .venv-torch$(TORCH)
 endif
 RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.maxvit_dense
+PINS := requirements/pinned.txt
+TORCH_PINS := requirements/torch-$(TORCH).txt
+# Byte code of 14,000 files, few of them ever imported, would take 40% of the set-up's computing time.
+PIP := PIP_USER=0 PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-version-check --no-compile
 
 # Packages of another environment (ROS and cluster modules set these) would hide the pinned ones.
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint benchmark clean
+.PHONY: help setup demo test lint benchmark dist clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
+	@echo "make dist   set up, build wheel and sdist in dist/ and check them"
 	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, 12 to 15 minutes)"
 	@echo "make clean  remove the environments and caches; results in work_dirs/ and data/ stay"
 
-# The version is asked here, in words that any Python understands; tools/setup_env.py is written for 3.10.
-setup:
+setup: $(STAMP)
+
+# The stamp goes first and comes back last: a set-up that was cut off starts over, for pip would trust half a package.
+$(STAMP): $(PINS) $(TORCH_PINS) setup.cfg setup.py pyproject.toml maxvit_dense/__init__.py
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "set-up: there is no $(PYTHON) here. Install Python 3.10 or \
 	newer, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "set-up: $(PYTHON) is \
-	`"$(PYTHON)" --version 2>&1`; Python 3.10 or newer is needed. Name one: make $(MAKECMDGOALS) PYTHON=python3.12" \
-	>&2; exit 2; }
-	@"$(PYTHON)" tools/setup_env.py --venv "$(VENV)" --torch "$(TORCH)"
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { echo "set-up: $(PYTHON) is \
+	`"$(PYTHON)" --version 2>&1`; the pinned packages have builds for 3.10 to 3.14. Name one: make $(MAKECMDGOALS) \
+	PYTHON=python3.12" >&2; exit 2; }
+	@test ! -e "$(VENV)" || test -z "`ls -A "$(VENV)"`" || test -e "$(VENV)/pyvenv.cfg" || { echo "set-up: $(VENV) is no \
+	environment, so it is left alone. Name another folder: make $(MAKECMDGOALS) VENV=.venv-maxvit" >&2; exit 2; }
+	@{ test -e $@ && "$(RUN)" -c 'import pip' 2>/dev/null; } || "$(PYTHON)" -m venv --clear "$(VENV)" || { echo "set-up: \
+	$(PYTHON) makes no environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@rm -f $@
+	@echo "set-up 1/4: pip"
+	@$(PIP) --quiet -c $(PINS) pip setuptools wheel
+	@echo "set-up 2/4: PyTorch $(TORCH) with its CUDA libraries (about 2.5 GB to download)"
+	@$(PIP) -c $(PINS) -c $(TORCH_PINS) torch torchvision
+	@echo "set-up 3/4: timm, OpenMMLab and the test tools"
+	@$(PIP) --no-deps --build-constraint $(PINS) -r $(PINS)
+	@echo "set-up 4/4: maxvit_dense"
+	@$(PIP) --quiet --no-deps --no-build-isolation -e .
+	@"$(RUN)" -c "import torchvision, cv2, mmengine, mmcv, pycocotools.mask, tensorboard, maxvit_dense"
+	@touch $@
 
 demo: setup
 	"$(RUN)" tools/demo.py $(ARGS)
@@ -49,6 +72,14 @@ lint: setup
 
 benchmark: setup
 	"$(RUN)" tools/benchmark.py --preset cpu $(ARGS)
+
+# The build and its check have an environment of their own: twine brings packages that nothing else needs.
+dist: setup
+	test -e "$(VENV)/dist-tools/bin/python" || "$(RUN)" -m venv "$(VENV)/dist-tools"
+	"$(VENV)/dist-tools/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements/dist.txt
+	rm -rf build dist
+	"$(VENV)/dist-tools/bin/python" -m build
+	"$(VENV)/dist-tools/bin/python" -m twine check --strict dist/*
 
 clean:
 	rm -rf .venv .venv-torch* .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,8 +1,7 @@
-"""The package installs, imports and pins what it says; the set-up tool refuses and repairs what it should."""
+"""The package imports and pins what it says; `make setup` refuses and repairs what it should."""
 
 import importlib.metadata
-import importlib.util
-import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +15,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import maxvit_dense
-from tools import setup_env
 
 ROOT = Path(__file__).resolve().parent.parent
 TORCH_PINS = sorted((ROOT / "requirements").glob("torch-*.txt"))
@@ -69,12 +67,12 @@ def pins(torch: str = "2.14") -> dict[str, str]:
 
 
 @pytest.fixture
-def pinned_environment() -> dict[str, str]:
-    """State left by `make setup` in the environment that runs the tests."""
-    state = Path(sys.prefix) / setup_env.STATE
-    if not state.is_file():
+def pinned_environment() -> str:
+    """The tested torch of the environment that runs the tests, if `make setup` made it."""
+    if not (Path(sys.prefix) / ".maxvit_dense").is_file():
         pytest.skip("needs the environment that `make setup` makes")
-    return json.loads(state.read_text())
+    version = importlib.metadata.version("torch")
+    return ".".join(version.split(".")[:2])
 
 
 def test_core_imports_and_runs_without_openmmlab_opencv_and_triton():
@@ -141,7 +139,7 @@ def test_pin_files_name_one_exact_version_each(name):
 
 
 def test_running_environment_has_every_pin(pinned_environment):
-    pinned = pins(pinned_environment["torch"])
+    pinned = pins(pinned_environment)
     # Not every build of torch asks for these.
     optional = {"cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "triton"}
     # Not all of sys.path: setuptools, once imported, appends a folder with packages of its own.
@@ -176,100 +174,86 @@ def test_opencv_needs_no_display_libraries(pinned_environment):
         assert not display.findall(library.read_bytes()), library.name
 
 
-@pytest.mark.parametrize(
-    ("version", "said"),
-    [((3, 9), "is Python 3.9"), ((3, 15), "Python 3.10 to 3.14"), ((2, 7), "PYTHON=python3.12")],
-)
-def test_setup_refuses_a_python_without_builds(version, said):
-    with pytest.raises(setup_env.SetupError, match=re.escape(said)):
-        setup_env.check_python(version)
+# make setup, with a Python that notes what it is asked for instead of installing several GB
 
-
-def test_setup_says_how_to_get_a_missing_ensurepip(monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ensurepip" else find(name))
-    with pytest.raises(setup_env.SetupError, match=r"without ensurepip.*apt-get install python3\.12-venv"):
-        setup_env.check_python((3, 12))
-
-
-def test_setup_leaves_a_foreign_folder_alone(tmp_path, capsys):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    assert setup_env.main(["--venv", str(tmp_path), "--torch", "2.14"]) == 2
-    assert "was not made by this set-up" in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_setup_refuses_a_disk_without_room(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup_env, "DISK_NEEDED_GB", 10**9)
-    assert setup_env.main(["--venv", str(tmp_path / "env"), "--torch", "2.14"]) == 2
-    assert "GB free" in capsys.readouterr().err
-    assert not (tmp_path / "env").exists()
+PYTHON = """#!/bin/sh
+case "$*" in
+    *"-m venv --clear"*)
+        rm -rf "$4"; mkdir -p "$4/bin"; touch "$4/pyvenv.cfg"; cp "$0" "$4/bin/python"; echo clear >> LOG;;
+    *"-m pip install"*"-e ."*) echo install >> LOG; test ! -e BROKEN;;
+    *"-c import sys"*) exec REAL "$@";;
+esac
+"""
 
 
 @pytest.fixture
-def installs(monkeypatch):
-    """Record the calls of the slow part (several GB); each makes a Python that runs."""
-    calls = []
-
-    def install(path, torch, clear):
-        calls.append((torch, clear))
-        (path / "bin").mkdir(parents=True, exist_ok=True)
-        python = path / "bin" / "python"
-        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-        python.chmod(0o755)
-
-    monkeypatch.setattr(setup_env, "install", install)
-    return calls
-
-
-def test_setup_does_nothing_the_second_time(tmp_path, installs):
-    for _ in range(2):
-        setup_env.set_up(tmp_path / "env", "2.14")
-    assert installs == [("2.14", True)]
-
-
-def test_setup_starts_over_after_an_interruption(tmp_path, installs, monkeypatch):
-    finishing = setup_env.install
-
-    def interrupted(path, torch, clear):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(setup_env, "install", interrupted)
-    assert setup_env.main(["--venv", str(tmp_path / "env"), "--torch", "2.14"]) == 130
-    monkeypatch.setattr(setup_env, "install", finishing)
-    assert setup_env.main(["--venv", str(tmp_path / "env"), "--torch", "2.14"]) == 0
-    assert installs == [("2.14", True)]
-
-
-@pytest.mark.parametrize(
-    ("changed", "from_the_start"),
-    [({"inputs": "other pins"}, False), ({"python": "3.9"}, True), ({"torch": "2.11"}, False)],
-)
-def test_setup_repairs_what_changed_since(tmp_path, installs, changed, from_the_start):
-    path = tmp_path / "env"
-    setup_env.set_up(path, "2.14")
-    setup_env.write_state(path, {**setup_env.read_state(path), **changed})
-    setup_env.set_up(path, "2.14")
-    assert installs == [("2.14", True), ("2.14", from_the_start)]
-
-
-def test_setup_starts_over_where_its_python_is_gone(tmp_path, installs):
-    path = tmp_path / "env"
-    setup_env.set_up(path, "2.14")
-    (path / "bin" / "python").unlink()
-    setup_env.set_up(path, "2.14")
-    assert installs == [("2.14", True), ("2.14", True)]
-
-
-@pytest.mark.parametrize(
-    ("python", "said"),
-    [("no-such-python", "there is no no-such-python"), ("false", "3.10 or newer is needed")],
-)
-def test_make_answers_an_unusable_python_in_one_line(python, said, tmp_path):
+def setup(tmp_path):
+    """Runs `make setup` for a folder, in a copy of the files that it reads; what it did since the last call."""
     if shutil.which("make") is None:
         pytest.skip("needs make on the PATH")
-    command = ["make", "demo", f"PYTHON={python}", f"VENV={tmp_path / 'env'}"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 2
-    assert said in run.stderr and "make demo PYTHON=" in run.stderr
-    assert not (tmp_path / "env").exists()
+    checkout, log, broken = tmp_path / "checkout", tmp_path / "log", tmp_path / "broken"
+    for name in ("Makefile", "setup.cfg", "setup.py", "pyproject.toml", "requirements", "maxvit_dense/__init__.py"):
+        target = checkout / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, target)
+    python = tmp_path / "python3"
+    text = PYTHON.replace("LOG", str(log)).replace("BROKEN", str(broken)).replace("REAL", sys.executable)
+    python.write_text(text)
+    python.chmod(0o755)
+
+    def run(folder="env", python=python):
+        log.unlink(missing_ok=True)
+        command = ["make", "setup", f"PYTHON={python}", f"VENV={folder}"]
+        result = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+        result.did = log.read_text().split() if log.exists() else []
+        return result
+
+    run.checkout, run.broken = checkout, broken
+    return run
+
+
+def test_setup_does_nothing_the_second_time(setup):
+    assert setup().did == ["clear", "install"]
+    assert setup().did == []
+
+
+def test_setup_starts_over_after_an_interruption(setup):
+    setup.broken.touch()
+    assert setup().returncode != 0
+    setup.broken.unlink()
+    assert setup().did == ["clear", "install"]
+
+
+@pytest.mark.parametrize("changed", ["requirements/pinned.txt", "setup.cfg", "maxvit_dense/__init__.py"])
+def test_setup_brings_an_environment_up_to_date_without_making_it_anew(setup, changed):
+    setup()
+    stamp = setup.checkout / "env" / ".maxvit_dense"
+    os.utime(setup.checkout / changed, (stamp.stat().st_mtime + 5,) * 2)
+    assert setup().did == ["install"]
+
+
+def test_setup_starts_over_where_its_python_is_gone(setup):
+    setup()
+    (setup.checkout / "env" / "bin" / "python").unlink()
+    os.utime(setup.checkout / "setup.cfg", (2**31,) * 2)
+    assert setup().did == ["clear", "install"]
+
+
+def test_setup_leaves_a_foreign_folder_alone(setup):
+    thesis = setup.checkout / "env" / "thesis.tex"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    result = setup()
+    assert (result.returncode, result.did) == (2, [])
+    assert "is no environment, so it is left alone" in result.stderr
+    assert thesis.read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("python", "said"), [("no-such-python", "there is no no-such-python"), ("false", "have builds for 3.10 to 3.14")]
+)
+def test_setup_answers_an_unusable_python_in_one_line(setup, python, said):
+    result = setup(python=python)
+    assert result.returncode == 2
+    assert said in result.stderr and "PYTHON=" in result.stderr
+    assert not (setup.checkout / "env").exists()

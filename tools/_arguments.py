@@ -1,16 +1,22 @@
 """What the command lines of train.py and test.py have in common. Imports no torch: --help answers at once."""
 
 import argparse
+import importlib.util
 import logging
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from mmengine.config import DictAction
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
+if importlib.util.find_spec("maxvit_dense") is None:
+    sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
 
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+
+CONFIG_HELP = "config file, or the name of one of the package's, for example maskrcnn_maxvit_t_coco"
+SAMPLE_DATA = "data/sample"  # what the demos' configs read, below the current folder
 
 _UNREADABLE = "failed to load image: "  # of mmcv's LoadImageFromFile
 
@@ -57,21 +63,34 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def start(args: argparse.Namespace, files: dict[str, str]) -> str | None:
-    """Settle what needs no torch: the local rank, progress messages, and whether ``files`` are there.
+def config_names() -> ModuleType:
+    """The package's module of that name, loaded alone: the package brings torch, which takes seconds."""
+    package = Path(importlib.util.find_spec("maxvit_dense").origin).parent
+    spec = importlib.util.spec_from_file_location("config_names", package / "config_names.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def start(args: argparse.Namespace) -> str | None:
+    """Settle what needs no torch: the config's file, the local rank, progress messages, and which files are there.
 
     Args:
-        args: of a parser with ``add_run_arguments``.
-        files: path by what it is, "config" for example.
+        args: of a parser with ``config`` and ``add_run_arguments``, perhaps ``checkpoint``; ``config`` becomes a path.
 
     Returns:
         What is wrong, or None.
     """
     if args.launcher != "none":
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    for what, path in files.items():
-        if not os.path.isfile(path):
-            return f"There is no {what} file {path}. Check the path."
+    names = config_names()
+    try:
+        args.config = str(names.find_config(args.config))
+    except names.UnknownConfig as error:
+        return str(error)
+    checkpoint = getattr(args, "checkpoint", None)
+    if checkpoint and not os.path.isfile(checkpoint):
+        return f"There is no checkpoint file {checkpoint}. Check the path."
     if args.classes and not os.path.isfile(args.classes):
         return f"There is no class file {args.classes}. Check the path."
     if args.data_root and not os.path.isdir(args.data_root):
@@ -81,6 +100,12 @@ def start(args: argparse.Namespace, files: dict[str, str]) -> str | None:
         logger.handlers[:] = [logging.StreamHandler(sys.stderr)]
         logger.setLevel(logging.INFO)
     return None
+
+
+def reads_missing_samples(args: argparse.Namespace) -> bool:
+    """Whether a demo's config reads the drawn data set from its place, and it is not there yet."""
+    elsewhere = args.data_root or any("data_root" in key for key in args.cfg_options or ())
+    return Path(args.config).stem.endswith("_sample") and not elsewhere and not os.path.exists(SAMPLE_DATA)
 
 
 def fail(tool: str, message: object) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.test
 
-from _arguments import add_run_arguments, data_mistake, fail, start  # noqa: E402
+from _arguments import CONFIG_HELP, add_run_arguments, data_mistake, fail, start  # noqa: E402
 
 _OUT_SUFFIXES = (".json", ".pkl")
 
@@ -16,7 +16,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Evaluate a checkpoint with mmengine's Runner and print its metrics. Input that cannot "
         "be used gets one message and exit code 2, and nothing is written."
     )
-    parser.add_argument("config", help="config file, for example configs/maskrcnn_maxvit_t_coco.py")
+    parser.add_argument("config", help=CONFIG_HELP)
     parser.add_argument("checkpoint", help="weights to evaluate: .pth of a training run, or .safetensors")
     parser.add_argument(
         "--tta",
@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.out and not args.out.endswith(_OUT_SUFFIXES):
         parser.error(f"--out must end in {' or '.join(_OUT_SUFFIXES)}, not {args.out!r}")
-    mistake = start(args, {"config": args.config, "checkpoint": args.checkpoint})
+    mistake = start(args)
     if mistake:
         return fail("test", mistake)
 

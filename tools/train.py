@@ -6,7 +6,15 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.train
 
-from _arguments import add_run_arguments, data_mistake, fail, start  # noqa: E402
+from _arguments import (  # noqa: E402
+    CONFIG_HELP,
+    SAMPLE_DATA,
+    add_run_arguments,
+    data_mistake,
+    fail,
+    reads_missing_samples,
+    start,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -15,7 +23,7 @@ def _parser() -> argparse.ArgumentParser:
         "memory and metrics are shown and written to the work dir, for TensorBoard too. Input that cannot "
         "be used gets one message and exit code 2, and nothing is written."
     )
-    parser.add_argument("config", help="config file, for example configs/maskrcnn_maxvit_t_coco.py")
+    parser.add_argument("config", help=CONFIG_HELP)
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -43,9 +51,15 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 trained, 1 stopped by NaN, 2 the input cannot be used, 143 SIGTERM; another failure raises."""
     args = _parser().parse_args(argv)
-    mistake = start(args, {"config": args.config})
+    mistake = start(args)
     if mistake:
         return fail("train", mistake)
+    if reads_missing_samples(args):
+        from make_sample_data import main as draw
+
+        code = draw([SAMPLE_DATA])
+        if code:
+            return code
 
     from maxvit_dense.errors import InputError, TrainingStopped
     from maxvit_dense.openmmlab import run

@@ -9,7 +9,9 @@ from .mmcv_ops import install as _install_mmcv_ops
 
 _install_mmcv_ops()  # before the first import of mmcv.ops, which mmdet and mmseg do
 
-from . import checkpoint_io  # noqa: E402
+from . import checkpoint_io, config_base  # noqa: E402
+
+config_base.register_prefix()
 
 checkpoint_io.install()
 

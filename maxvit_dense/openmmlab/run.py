@@ -17,6 +17,7 @@ from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
 
+from ..config_names import UnknownConfig, find_config
 from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
 from .backbones.dense import DenseBackbone, check_channels
@@ -173,13 +174,15 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequence[str]) -> Config:
-    """Load a config file with ``overrides`` merged in.
+    """Load a config, a file or one of the package's by name, with ``overrides`` merged in.
 
     Raises:
-        InputError: no such file; it does not run; it lacks an entry of ``required``.
+        InputError: no such config; it does not run; it lacks an entry of ``required``.
     """
-    if not os.path.isfile(path):
-        raise InputError(f"There is no config file {path}. The project's are in configs/.")
+    try:
+        path = str(find_config(path))
+    except UnknownConfig as error:
+        raise InputError(str(error)) from error
     try:
         cfg = Config.fromfile(path)
         cfg.merge_from_dict(dict(overrides or {}))
