@@ -1,8 +1,8 @@
 # MaxViT-mini (ours, not the paper's) on the class folders of the sample data set that the project draws.
 #
 # Recipe:   that of pretrain_maxvit_t_imagenet.py, shortened: small images, light augmentation, no moving average.
-# Command:  python tools/make_sample_data.py data/sample
-#           python tools/train.py configs/demo/demo_pretrain_maxvit_mini_sample.py
+# Command:  python tools/train.py configs/demo/demo_pretrain_maxvit_mini_sample.py
+# Data:     drawn in data/sample/ if it is not there.
 # Machine:  2 CPU cores.
 # Result:   46.3% top-1 of six classes.
 _base_ = "../pretrain_maxvit_mini_cifar10.py"
