@@ -33,8 +33,12 @@ def written_aside(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def file_written_aside(target: Path) -> Iterator[Path]:
-    """Path of a file beside the target that takes its place at the end, or is removed on any failure."""
-    partial = _beside(target, "new")
+    """Path of a file beside the target that takes its place at the end, or is removed on any failure.
+
+    It has one name, so that killed runs leave no heap of them.
+    """
+    _make_parent(target)
+    partial = target.with_name(f".{target.name}.part")
     try:
         yield partial
         partial.replace(target)
@@ -52,8 +56,12 @@ def write_whole(target: Path, content: bytes | str) -> None:
 
 
 def _beside(target: Path, kind: str) -> Path:
+    _make_parent(target)
+    return target.with_name(f".{target.name}.{kind}-{uuid.uuid4().hex[:8]}")
+
+
+def _make_parent(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent)) from None
-    return target.with_name(f".{target.name}.{kind}-{uuid.uuid4().hex[:8]}")

@@ -3,6 +3,8 @@
 import io
 import os
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -14,13 +16,15 @@ pytest.importorskip("mmengine")
 
 import mmengine.runner.checkpoint as mmengine_checkpoint  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
+from mmengine.fileio import get_file_backend  # noqa: E402
+from mmengine.fileio.backends import LocalBackend  # noqa: E402
 from mmengine.model import BaseModel, BaseModule  # noqa: E402
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import checkpoint_io  # noqa: E402
-from maxvit_dense.openmmlab.checkpoint_io import check_fit, compare_weights, install  # noqa: E402
+from maxvit_dense.openmmlab import own_files  # noqa: E402
+from maxvit_dense.openmmlab.checkpoint_io import check_fit, compare_weights  # noqa: E402
 from maxvit_dense.weights.safe_load import extract_state_dict, read_checkpoint  # noqa: E402
 
 
@@ -45,11 +49,11 @@ def open_locally(path, monkeypatch):
 
 
 def open_stream(path, monkeypatch):
-    mmengine_checkpoint._safe_torch_load(io.BytesIO(path.read_bytes()))
+    mmengine_checkpoint.torch.load(io.BytesIO(path.read_bytes()))
 
 
 def open_asking_for_objects(path, monkeypatch):
-    mmengine_checkpoint._safe_torch_load(str(path), weights_only=False)
+    mmengine_checkpoint.torch.load(str(path), weights_only=False)
 
 
 def open_into_model(path, monkeypatch):
@@ -66,12 +70,12 @@ def open_by_init_cfg(path, monkeypatch):
 
 
 def open_by_address(path, monkeypatch):
-    monkeypatch.setattr(checkpoint_io, "download_checkpoint", lambda url, progress: path)
+    monkeypatch.setattr(own_files, "download_checkpoint", lambda url, progress: path)
     CheckpointLoader.load_checkpoint("https://example.org/h.pth")
 
 
 def open_by_zoo_name(path, monkeypatch):
-    monkeypatch.setattr(checkpoint_io, "download_checkpoint", lambda url, progress: path)
+    monkeypatch.setattr(own_files, "download_checkpoint", lambda url, progress: path)
     CheckpointLoader.load_checkpoint("torchvision://resnet50")
 
 
@@ -87,8 +91,8 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_mmengine_refuses_a_hostile_checkpoint(hostile, way, monkeypatch):
-    with pytest.raises(InputError, match="system"):
+def test_a_run_refuses_a_hostile_checkpoint(hostile, way, monkeypatch):
+    with own_files.own_files(), pytest.raises(InputError, match="system"):
         way(hostile, monkeypatch)
     assert not (hostile.parent / "proof").exists()
 
@@ -99,25 +103,48 @@ def test_without_this_package_mmengine_would_run_it(hostile):
     assert (hostile.parent / "proof").exists()
 
 
-def test_every_scheme_opens_files_by_the_two_replaced_names():
-    """A loader that called torch.load itself would slip past the replacement."""
+def test_every_scheme_opens_files_by_the_replaced_names():
+    """A loader that opened files in another way would slip past the replacement."""
     for loader in CheckpointLoader._schemes.values():
-        names = set(loader.__code__.co_names)
-        assert names & {"_safe_torch_load", "load_url", "load_from_http"}, loader
-        assert "torch" not in names or loader.__name__ == "load_from_http", loader  # its barrier
+        assert {"_safe_torch_load", "load_url", "load_from_http", "torch"} & set(loader.__code__.co_names), loader
 
 
-def test_another_mmengine_is_refused(monkeypatch):
-    monkeypatch.delattr(mmengine_checkpoint, "load_url")
-    with pytest.raises(ImportError, match="no load_url"):
-        install()
+def parts_of_mmengine():
+    parts = [getattr(mmengine_checkpoint, name, None) for name in ("torch", "load_url", "_safe_torch_load")]
+    return [*parts, LocalBackend.put, LocalBackend.put_text, get_file_backend("x").__class__]
+
+
+def test_outside_a_run_mmengine_is_as_it_was():
+    before = parts_of_mmengine()
+    with own_files.own_files():
+        assert parts_of_mmengine() != before
+    assert parts_of_mmengine() == before
+
+
+UNTOUCHED = """
+import mmengine.runner.checkpoint as checkpoint, mmengine.fileio.backends as backends
+def parts():
+    names = [name for name in dir(checkpoint) if not name.startswith("__")]
+    local = backends.LocalBackend
+    return {n: getattr(checkpoint, n) for n in names}, backends.backends.copy(), dict(vars(local))
+before = parts()
+import maxvit_dense.openmmlab
+assert parts() == before
+print("as it was")
+"""
+
+
+def test_the_import_changes_nothing_of_mmengines_files():
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", UNTOUCHED], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1:] == ["as it was"], result.stderr
 
 
 @pytest.mark.parametrize("wrap", [lambda w: w, lambda w: {"model": w}, lambda w: {"state_dict_ema": w}])
 def test_layouts_that_mmengine_does_not_know_load_too(tmp_path, wrap):
     source, target = nn.Linear(3, 2), nn.Linear(3, 2)
     torch.save(wrap(source.state_dict()), tmp_path / "w.pth")
-    load_checkpoint(target, str(tmp_path / "w.pth"), strict=True)
+    with own_files.own_files():
+        load_checkpoint(target, str(tmp_path / "w.pth"), strict=True)
     assert torch.equal(source.weight, target.weight)
 
 
@@ -158,7 +185,7 @@ class Figures(BaseMetric):
 def run(work_dir, **options):
     data = dict(dataset=Points(), batch_size=2, sampler=dict(type="DefaultSampler", shuffle=False))
     one_cycle = dict(type="OneCycleLR", eta_max=0.1, total_steps=9, by_epoch=False)
-    return Runner(
+    return own_files.with_own_files(Runner)(
         model=Model(),
         work_dir=str(work_dir),
         train_dataloader=data,

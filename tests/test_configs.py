@@ -245,6 +245,8 @@ def sample_root(tmp_path_factory):
 
 @pytest.mark.parametrize("path", STEPS, ids=by_stem)
 def test_config_trains_one_step_and_evaluates(path, sample_root, tmp_path):
+    if path.stem == "demo_dino_maxvit_mini_sample" and mmdet.__version__ == "3.3.0":
+        pytest.skip("needs a DINO whose width can be set: in mmdet 3.3.0, 256 is written in")
     small = shrink(Config(load(path).to_dict()))
     small.dump(tmp_path / path.name)
     data_root = sample_root / LAYOUTS[small.default_scope]

@@ -273,7 +273,7 @@ def test_training_refuses_and_writes_nothing(options, arguments, message, capsys
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no config file"),
+        (None, "There is no config"),
         ("model = dict(", "SyntaxError"),
         ("_base_ = 'mmdet::no/such.py'", "cannot be loaded"),
         ("custom_imports = dict(imports=['no_module'], allow_failed_imports=False)", "no_module"),
@@ -430,8 +430,8 @@ def answer(tool, *arguments):
         ("test", ["--help"], 0, "--show-dir"),
         ("train", [], 2, "required: config"),
         ("test", ["config.py"], 2, "required: checkpoint"),
-        ("train", ["absent.py"], 2, "train: There is no config file absent.py"),
-        ("test", ["absent.py", "absent.pth"], 2, "test: There is no config file absent.py"),
+        ("train", ["absent.py"], 2, "train: There is no config absent.py"),
+        ("test", ["absent.py", "absent.pth"], 2, "test: There is no config absent.py"),
         ("test", ["a.py", "a.pth", "--out", "r.csv"], 2, "must end in .json or .pkl, not 'r.csv'"),
         ("train", ["a.py", "--launcher", "ssh"], 2, "invalid choice: 'ssh'"),
         ("train", ["a.py", "--cfg-options", "key"], 2, "'key' is not of the form KEY=VALUE"),

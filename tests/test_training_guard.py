@@ -13,12 +13,14 @@ pytest.importorskip("mmengine")
 
 from mmengine.config import Config  # noqa: E402
 from mmengine.dataset import DefaultSampler  # noqa: E402
+from mmengine.fileio.backends import LocalBackend  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.runner.checkpoint import save_checkpoint  # noqa: E402
 
 from maxvit_dense.errors import TrainingStopped  # noqa: E402
-from maxvit_dense.openmmlab.training_guard import AtomicLocalBackend, adopt_seed, guard_training  # noqa: E402
+from maxvit_dense.openmmlab.own_files import own_files, with_own_files  # noqa: E402
+from maxvit_dense.openmmlab.training_guard import adopt_seed, guard_training  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 
 BATCHES = 5
@@ -61,7 +63,7 @@ def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), **changes)
     )
     cfg.merge_from_dict(changes)
     guard_training(cfg)
-    return Runner(
+    return with_own_files(Runner)(
         model=model or Line(),
         work_dir=str(work_dir),
         train_dataloader=dict(dataset=Numbers(), batch_size=2, sampler=dict(type=sampler), num_workers=0),
@@ -105,17 +107,18 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with own_files(), pytest.raises(OSError, match="No space"):
         save_checkpoint(dict(state_dict=dict(w=torch.zeros(3))), str(path))
     assert torch.equal(read_checkpoint(path)["state_dict"]["w"], torch.ones(3))
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
     seen = []
-    replace = os.replace
+    replace = Path.replace
     monkeypatch.setattr(os, "fsync", lambda handle: seen.append(sorted(p.name for p in tmp_path.iterdir())))
-    monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(Path(a).read_bytes()), replace(a, b)))
-    AtomicLocalBackend().put(b"whole", tmp_path / "new.pth")
+    monkeypatch.setattr(Path, "replace", lambda a, b: (seen.append(a.read_bytes()), replace(a, b)))
+    with own_files():
+        LocalBackend().put(b"whole", tmp_path / "new.pth")
     assert seen == [[".new.pth.part"], b"whole"]
     assert [p.name for p in tmp_path.iterdir()] == ["new.pth"]
 

@@ -1,5 +1,7 @@
 """MaxViT for OpenMMLab: backbone, optimizer rules, and mmcv's operators where none were compiled.
 
+Importing registers these, and teaches mmengine the config prefix ``maxvit_dense::``; nothing else changes for others.
+
 Name it in a config before anything of mmdet or mmseg is built:
 
     custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
@@ -9,11 +11,9 @@ from .mmcv_ops import install as _install_mmcv_ops
 
 _install_mmcv_ops()  # before the first import of mmcv.ops, which mmdet and mmseg do
 
-from . import checkpoint_io, config_base  # noqa: E402
+from . import config_base  # noqa: E402
 
 config_base.register_prefix()
-
-checkpoint_io.install()
 
 from . import classification, sharded, training_guard  # noqa: E402, F401 (they register themselves)
 from .backbones.maxvit import MaxViT  # noqa: E402

@@ -1,4 +1,4 @@
-"""mmengine's checkpoint reading, made safe, and the question whether a checkpoint fits a model."""
+"""Whether a checkpoint fits a model."""
 
 import logging
 from collections import Counter
@@ -6,49 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import mmengine.runner.checkpoint as mmengine_checkpoint
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from ..weights.safe_load import extract_state_dict
 
 _EXAMPLES = 3
 
 _logger = logging.getLogger(__name__)
-
-
-def install() -> None:
-    """Send every checkpoint that mmengine opens through ``safe_load``. May be called again.
-
-    mmengine's ``_safe_torch_load`` unpickles arbitrary objects when the safe way fails, and its ``load_url``
-    always does. All its loaders (local files, http, torchvision://, openmmlab://, mmcls://, s3://, pavi://),
-    and so ``load_from``, ``resume`` and ``init_cfg``, open files through these two names and no other.
-
-    Raises:
-        ImportError: another version of mmengine, which has no such names: going on would not be safe.
-    """
-    for name, replacement in (("_safe_torch_load", _load_file), ("load_url", _load_url)):
-        if not hasattr(mmengine_checkpoint, name):
-            raise ImportError(
-                f"mmengine.runner.checkpoint has no {name} in this version of mmengine, so checkpoints "
-                "would be read unsafely. Install the version named in requirements/."
-            )
-        setattr(mmengine_checkpoint, name, replacement)
-
-
-def _load_file(file: Any, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
-    """In the place of mmengine's ``_safe_torch_load``; ``weights_only`` is always True."""
-    checkpoint = read_checkpoint(file, map_location or "cpu")
-    if "state_dict" in checkpoint and "state_dict_ema" not in checkpoint:
-        return checkpoint
-    return {"state_dict": extract_state_dict(checkpoint)}  # the one place where mmengine looks
-
-
-def _load_url(
-    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
-) -> dict[str, Any]:
-    """In the place of torch's ``load_url``."""
-    return _load_file(download_checkpoint(url, progress), map_location)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from .classification.prepare import check_start, prepare_classification
 from .data.classes import adopt_classes
 from .data.datasets import check_datasets, class_names, replace_data_root
 from .launch import init_cpu_group, prepare_launch
+from .own_files import with_own_files
 from .results import draw_pictures, save_predictions
 from .training_guard import adopt_seed, guard_training
 from .tta import augment_test
@@ -170,7 +171,7 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
         stem, extension = os.path.splitext(cfg.filename)
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
     init_cpu_group(cfg.launcher)
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    return with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner"))).from_cfg(cfg)
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequence[str]) -> Config:

@@ -13,8 +13,6 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import all_reduce, is_distributed, is_main_process
-from mmengine.fileio import register_backend
-from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop
@@ -24,26 +22,6 @@ from ..errors import TrainingStopped
 from ..export.provenance import commit, versions
 
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
-
-
-class AtomicLocalBackend(LocalBackend):
-    """mmengine's local files, written aside and renamed: a reader, or the next run, never sees half a file."""
-
-    def put(self, obj: bytes, filepath: str | os.PathLike) -> None:
-        folder, name = os.path.split(os.path.abspath(filepath))
-        os.makedirs(folder, exist_ok=True)
-        aside = os.path.join(folder, f".{name}.part")  # one name, so that killed runs leave no heap of them
-        with open(aside, "wb") as stream:
-            stream.write(obj)
-            stream.flush()
-            os.fsync(stream.fileno())  # or a power cut could leave the new name with no content
-        os.replace(aside, filepath)
-
-    def put_text(self, obj: str, filepath: str | os.PathLike, encoding: str = "utf-8") -> None:
-        self.put(obj.encode(encoding), filepath)
-
-
-register_backend("local", AtomicLocalBackend, force=True, prefixes="")
 
 
 @HOOKS.register_module()

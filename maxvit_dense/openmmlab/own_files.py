@@ -1,0 +1,90 @@
+"""Our own runs read checkpoints without running code that they hold, and write files that are whole or not there.
+
+Both are put in the place of mmengine's parts for as long as a run lasts, and for no other part of the process.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import mmengine.runner.checkpoint as mmengine_checkpoint
+import torch
+from mmengine.fileio.backends import LocalBackend
+
+from ..files import write_whole
+from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+
+_lock = threading.RLock()
+
+
+@contextmanager
+def own_files() -> Iterator[None]:
+    """Inside, every checkpoint that mmengine opens is read by ``safe_load``, and local files appear whole.
+
+    mmengine unpickles arbitrary objects when the safe way fails (onedl-mmengine 0.10.12), or calls plain ``torch.load``
+    (mmengine 0.10.7). All its loaders (local files, http, torchvision://, openmmlab://, ...), and so ``load_from``,
+    ``resume`` and ``init_cfg``, open files through these names and no other.
+    """
+    with _lock, ExitStack() as replaced:
+        _replace(replaced, mmengine_checkpoint, "torch", _SafeTorch())
+        _replace(replaced, mmengine_checkpoint, "load_url", _load_url)
+        if hasattr(mmengine_checkpoint, "_safe_torch_load"):
+            _replace(replaced, mmengine_checkpoint, "_safe_torch_load", _load_file)
+        _replace(replaced, LocalBackend, "put", _put)
+        _replace(replaced, LocalBackend, "put_text", _put)
+        yield
+
+
+def with_own_files(runner: type) -> type:
+    """A Runner's class whose runs take place inside :func:`own_files`."""
+    return type(runner.__name__, (_OwnFiles, runner), {})
+
+
+class _OwnFiles:
+
+    def train(self) -> Any:
+        with own_files():
+            return super().train()
+
+    def val(self) -> Any:
+        with own_files():
+            return super().val()
+
+    def test(self) -> Any:
+        with own_files():
+            return super().test()
+
+
+def _replace(stack: ExitStack, owner: Any, name: str, value: Any) -> None:
+    stack.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+def _load_file(file: Any, map_location: Any = None, **_) -> dict[str, Any]:
+    """In the place of ``torch.load``; ``weights_only`` is always True."""
+    checkpoint = read_checkpoint(file, map_location or "cpu")
+    if "state_dict" in checkpoint and "state_dict_ema" not in checkpoint:
+        return checkpoint
+    return {"state_dict": extract_state_dict(checkpoint)}  # the one place where mmengine looks
+
+
+def _load_url(
+    url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
+) -> dict[str, Any]:
+    """In the place of torch's ``load_url``."""
+    return _load_file(download_checkpoint(url, progress), map_location)
+
+
+class _SafeTorch:
+    """torch, but for its ``load``."""
+
+    load = staticmethod(_load_file)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+def _put(backend: LocalBackend, obj: bytes | str, filepath: Any, encoding: str = "utf-8") -> None:
+    write_whole(Path(filepath), obj if isinstance(obj, bytes) else obj.encode(encoding))
