@@ -16,6 +16,7 @@ VENV ?= .venv-torch$(TORCH)
 endif
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.maxvit_dense
+MARK := .made_by_maxvit_dense
 PINS := requirements/pinned.txt
 TORCH_PINS := requirements/torch-$(TORCH).txt
 # Byte code of 14,000 files, few of them ever imported, would take 40% of the set-up's computing time.
@@ -33,24 +34,31 @@ help:
 	@echo "make test-upstream  the tests that touch OpenMMLab, with upstream's mmengine, mmcv-lite, mmdet, mmsegmentation"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
-	@echo "make dist   set up, build wheel and sdist in dist/ and check them"
+	@echo "make dist   build wheel and sdist in dist/ and check them"
 	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, 12 to 15 minutes)"
 	@echo "make clean  remove the environments and caches; results in work_dirs/ and data/ stay"
 
 setup: $(STAMP)
 
-# The stamp goes first and comes back last: a set-up that was cut off starts over, for pip would trust half a package.
-$(STAMP): $(PINS) $(TORCH_PINS) setup.cfg setup.py pyproject.toml maxvit_dense/__init__.py
+# $(call venv,FOLDER) begins the recipe of FOLDER/.maxvit_dense, and `touch $@` ends it. It makes an environment where
+# the last recipe was not finished, for pip would trust half a package; else there is one to bring up to date. A folder
+# that holds something and was not made here is left alone.
+define venv
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { echo "set-up: there is no $(PYTHON) here. Install Python 3.10 or \
 	newer, or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' || { echo "set-up: $(PYTHON) is \
 	`"$(PYTHON)" --version 2>&1`; the pinned packages have builds for 3.10 to 3.14. Name one: make $(MAKECMDGOALS) \
 	PYTHON=python3.12" >&2; exit 2; }
-	@test ! -e "$(VENV)" || test -z "`ls -A "$(VENV)"`" || test -e "$(VENV)/pyvenv.cfg" || { echo "set-up: $(VENV) is no \
-	environment, so it is left alone. Name another folder: make $(MAKECMDGOALS) VENV=.venv-maxvit" >&2; exit 2; }
-	@{ test -e $@ && "$(RUN)" -c 'import pip' 2>/dev/null; } || "$(PYTHON)" -m venv --clear "$(VENV)" || { echo "set-up: \
-	$(PYTHON) makes no environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
+	@test -z "`ls -A "$(1)" 2>/dev/null`" || test -e "$(1)/$(MARK)" || { echo "set-up: $(1) was not made here, so it is \
+	left alone. Remove it, or name another folder: make $(MAKECMDGOALS) VENV=.venv-maxvit" >&2; exit 2; }
+	@{ test -e $@ && "$(1)/bin/python" -c 'import pip' 2>/dev/null; } || { mkdir -p "$(1)" && touch "$(1)/$(MARK)" && \
+	find "$(1)/" -mindepth 1 ! -name $(MARK) -delete && "$(PYTHON)" -m venv "$(1)"; } || { echo "set-up: $(PYTHON) \
+	makes no environment; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 2; }
 	@rm -f $@
+endef
+
+$(STAMP): $(PINS) $(TORCH_PINS) setup.cfg setup.py pyproject.toml maxvit_dense/__init__.py
+	$(call venv,$(VENV))
 	@echo "set-up 1/4: pip"
 	@$(PIP) --quiet -c $(PINS) pip setuptools wheel
 	@echo "set-up 2/4: PyTorch $(TORCH) with its CUDA libraries (about 2.5 GB to download)"
@@ -88,14 +96,18 @@ lint: setup
 benchmark: setup
 	"$(RUN)" tools/benchmark.py --preset cpu $(ARGS)
 
-# The build and its check have an environment of their own: twine brings packages that nothing else needs.
-dist: setup
-	test -e "$(VENV)/dist-tools/bin/python" || "$(RUN)" -m venv "$(VENV)/dist-tools"
-	"$(VENV)/dist-tools/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements/dist.txt
+# Needs nothing of the pinned environment: the build gets an environment of its own, and twine's packages stay out.
+.venv-dist/.maxvit_dense: requirements/dist.txt
+	$(call venv,.venv-dist)
+	@.venv-dist/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+dist: .venv-dist/.maxvit_dense
 	rm -rf build dist
-	"$(VENV)/dist-tools/bin/python" -m build
-	"$(VENV)/dist-tools/bin/python" -m twine check --strict dist/*
+	.venv-dist/bin/python -m build
+	.venv-dist/bin/python -m twine check --strict dist/*
 
 clean:
-	rm -rf .venv .venv-torch* .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	for folder in .venv .venv-*; do test ! -e $$folder/$(MARK) || rm -rf $$folder; done
+	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -not -path "./.git/*" -prune -exec rm -rf {} +

@@ -25,20 +25,12 @@ def config_names() -> dict[str, Path]:
 def find_config(name: str) -> Path:
     """The file of a config given as a path, or as one of the package's by its name, with or without suffix.
 
+    A path that is no file is a mistake even where the package has a config of that name: it may mean one's own.
+
     Raises:
         UnknownConfig: neither.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
-    known = config_names()
-    if path.stem in known and path.suffix in ("", ".py"):
-        return known[path.stem]
-    near = difflib.get_close_matches(path.stem, known, _NEAR, cutoff=0.5)
-    raise UnknownConfig(
-        f"There is no config {name}, neither a file nor one of this package's. "
-        + (f"Near ones: {', '.join(near)}." if near else f"It has {', '.join(list(known)[:_NEAR])}, ...")
-    )
+    return Path(name) if Path(name).is_file() else find_base(name)
 
 
 def find_base(name: str) -> Path:
@@ -47,5 +39,14 @@ def find_base(name: str) -> Path:
     Raises:
         UnknownConfig: neither.
     """
-    path = CONFIGS / name
-    return path if path.is_file() else find_config(Path(name).name)
+    stem, known = name.removesuffix(".py"), config_names()
+    if stem in known:
+        return known[stem]
+    path = CONFIGS / f"{stem}.py"
+    if path.is_file():
+        return path
+    near = difflib.get_close_matches(Path(stem).name, known, _NEAR, cutoff=0.5)
+    raise UnknownConfig(
+        f"There is no config {name}, neither a file nor one of this package's. "
+        + (f"Near ones: {', '.join(near)}." if near else f"It has {', '.join(list(known)[:_NEAR])}, ...")
+    )

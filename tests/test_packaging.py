@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import maxvit_dense
+from tests.project_files import ROOT, tracked_files
 
-ROOT = Path(__file__).resolve().parent.parent
 TORCH_PINS = sorted((ROOT / "requirements").glob("torch-*.txt"))
 
 # Runs in an interpreter of its own, where none of the optional packages can be imported.
@@ -39,14 +39,6 @@ import timm, torch
 maps = timm.create_model("maxvit_t", features_only=True).eval()(torch.zeros(1, 3, 33, 40))
 print([tuple(m.shape[-2:]) for m in maps])
 """
-
-
-def tracked_files() -> list[Path]:
-    """Text files of the project: what git tracks."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("needs git and a git checkout")
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, text=True)
-    return [path for name in listing.stdout.split("\0") if name and (path := ROOT / name).is_file()]
 
 
 def requirements(path: Path) -> list[Requirement]:
@@ -178,8 +170,9 @@ def test_opencv_needs_no_display_libraries(pinned_environment):
 
 PYTHON = """#!/bin/sh
 case "$*" in
-    *"-m venv --clear"*)
-        rm -rf "$4"; mkdir -p "$4/bin"; touch "$4/pyvenv.cfg"; cp "$0" "$4/bin/python"; echo clear >> LOG;;
+    "-m venv "*)
+        test ! -e "$3/pyvenv.cfg" || exit 1; mkdir -p "$3/bin"; touch "$3/pyvenv.cfg"; cp "$0" "$3/bin/python"
+        echo clear >> LOG;;
     *"-m pip install"*"-e ."*) echo install >> LOG; test ! -e BROKEN;;
     *"-c import sys"*) exec REAL "$@";;
 esac
@@ -239,14 +232,24 @@ def test_setup_starts_over_where_its_python_is_gone(setup):
     assert setup().did == ["clear", "install"]
 
 
-def test_setup_leaves_a_foreign_folder_alone(setup):
-    thesis = setup.checkout / "env" / "thesis.tex"
-    thesis.parent.mkdir()
-    thesis.write_text("years of work")
-    result = setup()
+@pytest.mark.parametrize("content", ["thesis.tex", "pyvenv.cfg"])
+def test_setup_and_clean_leave_a_foreign_folder_alone(setup, content):
+    """A folder of files, and an environment that somebody made for something else."""
+    work = setup.checkout / ".venv" / content
+    work.parent.mkdir()
+    work.write_text("years of work")
+    result = setup(".venv")
     assert (result.returncode, result.did) == (2, [])
-    assert "is no environment, so it is left alone" in result.stderr
-    assert thesis.read_text() == "years of work"
+    assert ".venv was not made here, so it is left alone" in result.stderr
+    subprocess.run(["make", "clean"], cwd=setup.checkout, check=True, capture_output=True)
+    assert [path.name for path in work.parent.iterdir()] == [content]
+    assert work.read_text() == "years of work"
+
+
+def test_clean_removes_an_environment_that_setup_made(setup):
+    assert setup(".venv").did == ["clear", "install"]
+    subprocess.run(["make", "clean"], cwd=setup.checkout, check=True, capture_output=True)
+    assert not (setup.checkout / ".venv").exists()
 
 
 @pytest.mark.parametrize(

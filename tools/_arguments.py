@@ -10,13 +10,9 @@ from types import ModuleType
 
 from mmengine.config import DictAction
 
-if importlib.util.find_spec("maxvit_dense") is None:
-    sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
-
 _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
 CONFIG_HELP = "config file, or the name of one of the package's, for example maskrcnn_maxvit_t_coco"
-SAMPLE_DATA = "data/sample"  # what the demos' configs read, below the current folder
 
 _UNREADABLE = "failed to load image: "  # of mmcv's LoadImageFromFile
 
@@ -100,12 +96,6 @@ def start(args: argparse.Namespace) -> str | None:
         logger.handlers[:] = [logging.StreamHandler(sys.stderr)]
         logger.setLevel(logging.INFO)
     return None
-
-
-def reads_missing_samples(args: argparse.Namespace) -> bool:
-    """Whether a demo's config reads the drawn data set from its place, and it is not there yet."""
-    elsewhere = args.data_root or any("data_root" in key for key in args.cfg_options or ())
-    return Path(args.config).stem.endswith("_sample") and not elsewhere and not os.path.exists(SAMPLE_DATA)
 
 
 def fail(tool: str, message: object) -> int:

@@ -3,16 +3,18 @@
 import ast
 import difflib
 import importlib
+import importlib.metadata
 import sys
 from pathlib import Path
 
 _FOLDER = Path(__file__).resolve().parent
 _PROGRAM = "maxvit-dense"
+_NO_COMMANDS = {"command", "model_table"}  # the second writes docs/models.md of a checkout
 
 
 def commands() -> dict[str, Path]:
     """Scripts by subcommand: `check-dataset` is check_dataset.py."""
-    scripts = sorted(path for path in _FOLDER.glob("[a-z]*.py") if path != Path(__file__).resolve())
+    scripts = sorted(path for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NO_COMMANDS)
     return {path.stem.replace("_", "-"): path for path in scripts}
 
 
@@ -23,7 +25,8 @@ def _purpose(path: Path) -> str:
 
 def _help() -> str:
     lines = [f"  {name:<20}{_purpose(path)}" for name, path in commands().items()]
-    return f"usage: {_PROGRAM} COMMAND ...; {_PROGRAM} COMMAND --help tells more\n\n" + "\n".join(lines)
+    usage = f"usage: {_PROGRAM} COMMAND ...; {_PROGRAM} COMMAND --help tells more; {_PROGRAM} --version"
+    return "\n".join([usage, "", *lines])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,13 +35,15 @@ def main(argv: list[str] | None = None) -> int:
     if name in ("-h", "--help"):
         print(_help())
         return 0
+    if name == "--version":
+        print(importlib.metadata.version("maxvit_dense"))
+        return 0
     if name not in commands():
         near = difflib.get_close_matches(name, commands(), cutoff=0.4) or commands()
         print(f"{_PROGRAM}: there is no command {name!r}; there is {', '.join(near)}", file=sys.stderr)
         return 2
     sys.argv = [f"{_PROGRAM} {name}", *arguments]  # what argparse calls the program
-    script = importlib.import_module(f"{__package__}.{commands()[name].stem}")
-    return script.main(arguments)
+    return importlib.import_module(f".{commands()[name].stem}", __package__).main(arguments)
 
 
 if __name__ == "__main__":

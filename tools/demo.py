@@ -11,9 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))
-CONFIG = ROOT / "configs" / "demo" / "demo_maskrcnn_maxvit_mini_sample.py"
+if not __package__:  # python tools/demo.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
+
+CONFIG = "demo_maskrcnn_maxvit_mini_sample"
 _ROWS, _COLUMNS, _MARGIN = 4, 3, 8
 
 
@@ -49,19 +51,19 @@ def write_sheet(pictures: list[Path], path: Path) -> None:
 
 
 def _train(data: Path, work_dir: Path) -> int:
-    from tools.train import main as train
+    from .train import main as train
 
-    arguments = [str(CONFIG), "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
+    arguments = [CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
     if (work_dir / "last_checkpoint").is_file():
         arguments.append("--resume")
     return train(arguments)
 
 
 def _evaluate(data: Path, work_dir: Path, pictures: Path, metrics: Path) -> int:
-    from tools.test import main as test
+    from .test import main as test
 
     checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
-    arguments = [str(CONFIG), str(work_dir / checkpoint.name), "--data-root", str(data / "coco")]
+    arguments = [CONFIG, str(work_dir / checkpoint.name), "--data-root", str(data / "coco")]
     return test([*arguments, "--work-dir", str(work_dir), "--show-dir", str(pictures), "--out", str(metrics)])
 
 
@@ -71,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     data, work_dir = Path(args.data), Path(args.work_dir)
     begin = time.monotonic()
 
-    from tools.make_sample_data import main as make_sample_data
+    from .make_sample_data import main as make_sample_data
 
     _say(f"1/4 drawing the sample data set in {data}")
     code = make_sample_data([str(data)])
@@ -80,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if args.fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
-    _say(f"2/4 training {CONFIG.stem}; loss, time left and memory follow")
+    _say(f"2/4 training {CONFIG}; loss, time left and memory follow")
     code = _train(data, work_dir)
     if code:
         return code

@@ -1,12 +1,14 @@
-"""Evaluate a checkpoint: `python tools/test.py configs/maskrcnn_maxvit_t_coco.py checkpoint.pth`."""
+"""Evaluate a checkpoint: `maxvit-dense test maskrcnn_maxvit_t_coco checkpoint.pth`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.test
+if not __package__:  # python tools/test.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
 
-from _arguments import CONFIG_HELP, add_run_arguments, data_mistake, fail, start  # noqa: E402
+from ._arguments import CONFIG_HELP, add_run_arguments, data_mistake, fail, start
 
 _OUT_SUFFIXES = (".json", ".pkl")
 

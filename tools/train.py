@@ -1,20 +1,14 @@
-"""Train a model from a config: `python tools/train.py configs/maskrcnn_maxvit_t_coco.py`."""
+"""Train a model from a config: `maxvit-dense train maskrcnn_maxvit_t_coco --data-root coco/`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent))  # for imports of this file as tools.train
+if not __package__:  # python tools/train.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
 
-from _arguments import (  # noqa: E402
-    CONFIG_HELP,
-    SAMPLE_DATA,
-    add_run_arguments,
-    data_mistake,
-    fail,
-    reads_missing_samples,
-    start,
-)
+from ._arguments import CONFIG_HELP, add_run_arguments, data_mistake, fail, start
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,12 +48,6 @@ def main(argv: list[str] | None = None) -> int:
     mistake = start(args)
     if mistake:
         return fail("train", mistake)
-    if reads_missing_samples(args):
-        from make_sample_data import main as draw
-
-        code = draw([SAMPLE_DATA])
-        if code:
-            return code
 
     from maxvit_dense.errors import InputError, TrainingStopped
     from maxvit_dense.openmmlab import run

@@ -26,6 +26,7 @@ from .classification.classifier import ImageClassifier
 from .classification.prepare import check_start, prepare_classification
 from .data.classes import adopt_classes
 from .data.datasets import check_datasets, class_names, replace_data_root
+from .data.samples import draw_missing_samples
 from .launch import init_cpu_group, prepare_launch
 from .own_files import with_own_files
 from .results import draw_pictures, save_predictions
@@ -70,7 +71,7 @@ def prepare_training(
         launcher: "none", "pytorch", "slurm" or "mpi".
 
     Raises:
-        InputError: something of the above cannot be used. Nothing has been written.
+        InputError: something of the above cannot be used. Nothing has been written, but for a demo's data.
     """
     cfg = load_config(config, overrides, _TRAIN_KEYS)
     _set_work_dir(cfg, config, work_dir)
@@ -84,6 +85,7 @@ def prepare_training(
         cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
     if data_root:
         replace_data_root(cfg, data_root)
+    draw_missing_samples(cfg)
     if data_root or class_file:
         adopt_classes(cfg, ("train", "val"), overrides, class_file)
     check_datasets(cfg, ("train", "val"), bad_boxes)
@@ -124,7 +126,7 @@ def prepare_test(
         out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
 
     Raises:
-        InputError: something of the above cannot be used. Nothing has been written.
+        InputError: something of the above cannot be used. Nothing has been written, but for a demo's data.
     """
     weights = read_checkpoint(checkpoint)
     cfg = load_config(config, overrides, _TEST_KEYS)
@@ -135,6 +137,7 @@ def prepare_test(
     prepare_launch(cfg, launcher)
     if data_root:
         replace_data_root(cfg, data_root)
+    draw_missing_samples(cfg)
     if data_root or class_file:
         adopt_classes(cfg, ("test",), overrides, class_file)
     check_datasets(cfg, ("test",))

@@ -1,0 +1,41 @@
+"""The demos' data, drawn when a run first needs it."""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ...errors import InputError
+from ...sample_data import write_sample_data
+from .datasets import PHASES, phase_datasets
+
+SAMPLES = Path("data", "sample")  # what the configs of configs/demo/ read, below the current folder
+
+_logger = logging.getLogger(__name__)
+
+
+def draw_missing_samples(cfg: Config) -> None:
+    """Draw the sample data set if a data set of ``cfg`` lies in its folder and that folder is not there.
+
+    Of several processes one draws and the others wait.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    roots = [Path(dataset.get("data_root") or "") for _, dataset in phase_datasets(cfg, PHASES)]
+    if SAMPLES.exists() or not any(root.is_relative_to(SAMPLES) for root in roots):
+        return
+    try:
+        SAMPLES.parent.mkdir(exist_ok=True)
+        lock = os.open(SAMPLES.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not SAMPLES.exists():
+                _logger.info(f"Drawing the sample data set of this config in {SAMPLES}, some seconds.")
+                write_sample_data(SAMPLES)
+        finally:
+            os.close(lock)
+    except OSError as error:
+        raise InputError(f"The sample data set cannot be drawn in {SAMPLES}: {error}. Use another folder.") from error
