@@ -32,7 +32,7 @@ class Blocked:
 sys.meta_path.insert(0, Blocked())
 import maxvit_dense
 for module in pkgutil.walk_packages(maxvit_dense.__path__, "maxvit_dense."):
-    if not module.name.startswith(("maxvit_dense.openmmlab", "maxvit_dense.ops.triton_")):
+    if not module.name.startswith(("maxvit_dense.openmmlab", "maxvit_dense.sample_data", "maxvit_dense.ops.triton_")):
         importlib.import_module(module.name)
 
 import timm, torch

@@ -3,85 +3,80 @@
 import argparse
 import os
 import sys
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
 
-from maxvit_dense.sample_data import CLASSES, Parameters, SampleDataConflict, write_sample_data  # noqa: E402
 
-_MOST_WORKERS = 8  # by default: more gain little, the whole set takes seconds
+def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
+    """An argparse type: a number of a kind within limits."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not least <= value <= most:
+            name = "whole number" if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} given; give a {name} from {least} to {most}")
+        return value
+
+    return read
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description=f"Draw images of {len(CLASSES)} kinds of shapes ({', '.join(CLASSES)}) with exact "
-        "annotations, in COCO, ADE20K and ImageFolder layouts. The same options draw the same bytes. A run "
-        "over a finished data set of the same options does nothing."
+        description="Draw images of circles, squares, triangles, stars, rings and crosses with exact annotations, in "
+        "COCO, ADE20K and ImageFolder layouts. The same options draw the same bytes. A run over a finished data set "
+        "of the same options does nothing.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("out_dir", help="directory to write; it appears when everything is drawn")
-    numbers = {
-        "train": "training scenes; a class folder holds half as many pictures",
-        "val": "validation scenes; a class folder holds half as many pictures",
-        "size": "pixels; heights and widths vary by a fifth about it",
-        "seed": "of the random numbers",
-    }
-    for name, meaning in numbers.items():
-        _add_number(parser, name, getattr(Parameters, name), meaning)
-    _add_number(parser, "workers", min(_usable_cpus(), _MOST_WORKERS), "processes that draw")
+    scenes = "scenes; a class folder holds half as many pictures"
+    many, threads = _number(int, 1, 1_000_000), min(os.cpu_count() or 1, 4)
+    parser.add_argument("--train", type=many, default=400, metavar="N", help=f"training {scenes}")
+    parser.add_argument("--val", type=many, default=80, metavar="N", help=f"validation {scenes}")
+    size = _number(int, 32, 2048)
+    parser.add_argument("--size", type=size, default=160, metavar="N", help="pixels, about which sides vary by a fifth")
+    parser.add_argument(
+        "--aspect",
+        type=_number(float, 1, 4),
+        metavar="R",
+        help="sides in ratios from 1:R to R:1 (sides vary by a fifth each, up to 1:1.5)",
+        default=argparse.SUPPRESS,
+    )
+    parser.add_argument("--seed", type=_number(int, 0, 2**32 - 1), default=0, metavar="N", help="of the random numbers")
+    parser.add_argument("--workers", type=_number(int, 1, 64), default=threads, metavar="N", help="threads that draw")
     parser.add_argument("--force", action="store_true", help="redraw over a sample data set that differs")
     return parser
 
 
-def _add_number(parser: argparse.ArgumentParser, name: str, default: int, meaning: str) -> None:
-    parser.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} ({default})")
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Progress:
-    """Pictures done, on stderr: one line kept up to date on a terminal, else a line each quarter."""
-
-    def __init__(self):
-        self.terminal = sys.stderr.isatty()
-        self.shown = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        percent = 100 * done // total
-        if percent == self.shown or not (self.terminal or percent % 25 == 0):
-            return
-        self.shown = percent
-        line = f"drawing sample data: {done}/{total} pictures, {percent}%"
-        end = "\n" if done == total or not self.terminal else ""
-        print(f"\r{line}" if self.terminal else line, end=end, file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """End the line kept up to date, so that a message does not run on from it."""
-        if self.terminal and self.shown not in (-1, 100):
-            print(file=sys.stderr)
+def _show_progress(done: int, total: int) -> None:
+    """A line each quarter."""
+    if 4 * done // total > 4 * (done - 1) // total:
+        print(f"drawing sample data: {done}/{total} pictures", file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 the data set is there, 1 drawing failed, 2 it cannot be drawn as asked."""
-    args = _parser().parse_args(argv)
-    options = {name: value for name, value in vars(args).items() if name != "out_dir"}
+    """Exit code: 0 the data set is there, 1 interrupted, 2 it cannot be drawn as asked."""
+    options = vars(_parser().parse_args(argv))
+    out_dir = options.pop("out_dir")
+
+    from maxvit_dense.errors import InputError  # with torch, which takes seconds
+    from maxvit_dense.sample_data import write_sample_data
+
     try:
-        with closing(_Progress()) as progress:
-            drawn = write_sample_data(args.out_dir, **options, progress=progress)
-    except (ValueError, SampleDataConflict) as error:
+        drawn = write_sample_data(out_dir, **options, progress=_show_progress)
+    except InputError as error:
         return _fail(str(error), 2)
     except OSError as error:
         advice = "nothing there was changed. Free space, allow writing, or name another directory"
-        return _fail(f"cannot write {args.out_dir}: {error}; {advice}.", 2)
-    except BrokenProcessPool:
-        return _fail("a drawing process was killed, for want of memory perhaps; try --workers 1.", 1)
+        return _fail(f"cannot write {out_dir}: {error}; {advice}.", 2)
     except KeyboardInterrupt:
         return _fail("interrupted; nothing was changed.", 1)
     state = "drawn" if drawn else "already there, complete, nothing drawn"
-    print(f"sample data in {args.out_dir}: {args.train} + {args.val} scenes, {state}")
+    print(f"sample data in {out_dir}: {options['train']} + {options['val']} scenes, {state}")
     return 0
 
 
