@@ -18,6 +18,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from maxvit_dense.openmmlab import curves, run  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
+from maxvit_dense.scalars import run_logs  # noqa: E402
 
 ITERATIONS = 5  # an epoch
 INTERVAL = 2  # between logged lines
@@ -67,9 +68,13 @@ def loader(length=ITERATIONS):
 
 @pytest.fixture
 def plotted(monkeypatch):
-    """Curves that would be drawn, in order."""
+    """Curves that would be drawn, in order, as steps and values."""
     seen = []
-    monkeypatch.setattr(curves, "draw", lambda drawn, *args, **kwargs: seen.append(drawn))
+
+    def keep(panels, *args, **kwargs):
+        seen.append({n: tuple(map(list, zip(*c, strict=True))) for cs in panels.values() for n, c in cs.items()})
+
+    monkeypatch.setattr(curves, "draw", keep)
     return seen
 
 
@@ -123,19 +128,20 @@ EPOCH_STEPS = [2, 4, 7, 9, 12, 14]  # the second and fourth iteration of each ep
 ITER_STEPS = [2, 4, 6, 8, 10, 12, 14]
 
 
-@pytest.mark.parametrize(("by_epoch", "logged"), [(True, EPOCH_STEPS), (False, ITER_STEPS)], ids=["epochs", "iters"])
-def test_the_plotted_losses_and_rates_are_the_logged_ones(tmp_path, plotted, by_epoch, logged):
+@pytest.mark.parametrize(
+    ("by_epoch", "logged", "validated"),
+    [(True, EPOCH_STEPS, [4, 9, 14]), (False, ITER_STEPS, [5, 10, 15])],
+    ids=["epochs", "iters"],
+)
+def test_losses_rates_and_known_metrics_are_plotted_as_logged(tmp_path, plotted, by_epoch, logged, validated):
     train(tmp_path, by_epoch)
-    assert plotted[-1].losses.keys() == {"loss", "loss_fixed"}
-    assert plotted[-1].losses["loss"] == approx((logged, [smoothed(step) for step in logged]))
-    # LinearLR rises from 0.2 to 1 over 3 steps; the logged rate is the one that the iteration used.
-    assert plotted[-1].rates == {"lr": approx((logged, [0.5 * min(1, 0.2 + 0.8 * (s - 1) / 3) for s in logged]))}
-
-
-@pytest.mark.parametrize(("by_epoch", "validated"), [(True, [4, 9, 14]), (False, [5, 10, 15])], ids=["epochs", "iters"])
-def test_the_plotted_metrics_are_the_known_ones_in_percent(tmp_path, plotted, by_epoch, validated):
-    train(tmp_path, by_epoch)
-    assert plotted[-1].metrics == {"box AP": approx((validated, [10, 20, 30]))}
+    assert plotted[-1] == {
+        "loss": approx((logged, [smoothed(step) for step in logged])),
+        "loss_fixed": approx((logged, [smoothed(step) for step in logged])),
+        "bbox_mAP": approx((validated, [10, 20, 30])),  # in percent
+        # LinearLR rises from 0.2 to 1 over 3 steps; the logged rate is the one that the iteration used.
+        "learning rate": approx((logged, [0.5 * min(1, 0.2 + 0.8 * (s - 1) / 3) for s in logged])),
+    }
     assert len(plotted) == 4  # after each validation and at the end
 
 
@@ -144,40 +150,30 @@ def test_the_picture_is_a_png_in_the_work_dir(tmp_path):
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.format == "PNG"
         assert len(picture.convert("RGB").getcolors(2**24)) > 3  # more than a background and a frame
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_resumed_run_continues_the_curves_from_its_checkpoint(tmp_path, plotted):
     train(tmp_path, length=3)
     train(tmp_path, length=4, resume_from=tmp_path / "epoch_2.pth")
-    steps, losses = plotted[-1].losses["loss"]
+    steps, losses = plotted[-1]["loss"]
     # The third epoch of the first run is done anew, and drawn once.
     assert steps == [2, 4, 7, 9, 12, 14, 17, 19]
     assert losses == pytest.approx([smoothed(step) for step in steps])  # mmengine's window outlives the process too
-    assert plotted[-1].metrics["box AP"] == approx(([4, 9, 14, 19], [10, 20, 10, 20]))
+    assert plotted[-1]["bbox_mAP"] == approx(([4, 9, 14, 19], [10, 20, 10, 20]))
 
 
-def test_a_run_resumed_twice_has_all_three_parts(tmp_path, plotted):
-    train(tmp_path, by_epoch=False, length=10)
-    train(tmp_path, by_epoch=False, length=20, resume_from=tmp_path / "iter_10.pth")
-    train(tmp_path, by_epoch=False, length=25, resume_from=tmp_path / "iter_15.pth")
-    assert plotted[-1].losses["loss"][0] == list(range(2, 25, 2))
-    assert plotted[-1].metrics["box AP"] == approx(([5, 10, 15, 20, 25], [10, 20, 10, 10, 20]))
+def test_what_was_trained_anew_takes_the_place_of_what_was_there():
+    """Runs of 10, then from 6 to 14, then from 12 on; then one that begins again."""
+    runs = [[dict(loss=float(run), iter=i) for i in steps] for run, steps in enumerate([range(1, 11), range(7, 15)])]
+    runs += [[], [dict(loss=2.0, iter=13), {"coco/bbox_mAP_50": 0.25, "bbox_mAP_s": -1.0, "step": 1}]]
+    drawn = curves.curves_of(runs)
+    assert drawn["loss"]["loss"] == [*((i, 0.0) for i in range(1, 7)), *((i, 1.0) for i in range(7, 13)), (13, 2.0)]
+    assert drawn["validation metric (%)"] == {"bbox_mAP_50": [(13, 25.0)]}
+    assert curves.curves_of([*runs, [dict(loss=3.0, iter=1)]]) == {"loss": {"loss": [(1, 3.0)]}}
 
 
-def test_a_run_resumed_into_another_work_dir_brings_its_history(tmp_path, plotted):
-    train(tmp_path / "old", length=1)
-    train(tmp_path / "new", length=2, resume_from=tmp_path / "old" / "epoch_1.pth")
-    assert plotted[-1].losses["loss"][0] == [2, 4, 7, 9]
-
-
-def test_a_run_started_anew_leaves_earlier_ones_out(tmp_path, plotted):
-    train(tmp_path, length=2)
-    train(tmp_path, length=1)
-    assert plotted[-1].losses["loss"][0] == [2, 4]
-
-
-def test_a_picture_that_cannot_be_drawn_is_told_once_and_training_goes_on(tmp_path, monkeypatch, caplog):
+def test_a_picture_that_cannot_be_drawn_is_told_once_and_training_goes_on(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError("no space left on device")
 
@@ -195,56 +191,42 @@ def test_a_run_without_a_log_on_disk_says_so(tmp_path, monkeypatch):
     warnings = []
     monkeypatch.setattr(logging.Logger, "warning", lambda self, text, *args, **kwargs: warnings.append(text))
     train(tmp_path, length=1, visualizer=dict(type="Visualizer", vis_backends=[], name=f"none-{time.time_ns()}"))
-    assert any("nothing was logged" in text and "LocalVisBackend" in text for text in warnings)
+    assert any("was logged" in text and "LocalVisBackend" in text for text in warnings)
     assert not (tmp_path / "curves.png").exists()
 
 
-def test_only_the_first_process_draws(tmp_path, monkeypatch):
+def test_only_the_first_process_draws(monkeypatch):
     monkeypatch.setattr("mmengine.dist.utils.is_main_process", lambda group=None: False)
-    hook = curves.CurvesHook()
-    hook.after_train(None)  # would fail on the first look at the runner
-
-
-def records(*lines):
-    return curves.collect([curves.Record(step, training, scalars) for step, training, scalars in lines])
+    curves.CurvesHook().after_train(None)  # would fail on the first look at the runner
 
 
 def test_losses_of_intermediate_decoder_layers_are_left_out():
     names = ["loss", "loss_cls", "d0.loss_cls", "decode.d11.loss_mask", "decode.loss_mask", "s0.loss_bbox", "acc"]
-    assert list(records((1, True, dict.fromkeys(names, 1.0))).losses) == [
-        "loss",
-        "loss_cls",
-        "decode.loss_mask",
-        "s0.loss_bbox",
-    ]
+    drawn = curves.curves_of([[dict.fromkeys(names, 1.0) | {"iter": 1}]])
+    assert list(drawn["loss"]) == ["loss", "loss_cls", "decode.loss_mask", "s0.loss_bbox"]
 
 
 def test_layer_wise_decay_shows_the_schedules_rate():
-    assert records((1, True, dict(lr=1e-6, base_lr=1e-4))).rates == {"base_lr": ([1], [1e-4])}
+    drawn = curves.curves_of([[dict(lr=1e-6, base_lr=1e-4, iter=1)]])
+    assert drawn == {"learning rate": {"learning rate": [(1, 1e-4)]}}
 
 
 def test_metrics_of_segmentation_and_classification_are_percent_already():
     line = {"mIoU": 40.0, "mAcc": 50.0, "aAcc": 80.0, "accuracy/top1": 70.0, "accuracy/top5": 90.0, "time": 1.0}
-    metrics = records((8, False, line)).metrics
-    assert {name: values for name, (_, values) in metrics.items()} == {
-        "mIoU": [40.0],
-        "mAcc": [50.0],
-        "aAcc": [80.0],
-        "top-1": [70.0],
-        "top-5": [90.0],
-    }
+    drawn = curves.curves_of([[line | {"step": 8}]])["validation metric (%)"]
+    assert {name: curve[0][1] for name, curve in drawn.items()} == dict(mIoU=40, mAcc=50, aAcc=80, top1=70, top5=90)
 
 
 def test_a_line_cut_off_by_a_kill_is_skipped(tmp_path):
-    log = tmp_path / "scalars.json"
-    log.write_text(json.dumps(dict(loss=1.0, iter=10, step=10)) + '\n{"loss": 0.5, "it')
-    assert curves.read_log(log) == [curves.Record(10, True, dict(loss=1.0, iter=10, step=10))]
+    log = tmp_path / "20260101_000000" / "vis_data" / "scalars.json"
+    log.parent.mkdir(parents=True)
+    log.write_text(json.dumps(dict(loss=1.0, iter=10, phase="train")) + '\n{"loss": 0.5, "it')
+    assert run_logs(tmp_path) == [[dict(loss=1.0, iter=10)]]
 
 
 @pytest.mark.parametrize("losses", [[1.0, float("nan"), 0.5], [float("inf"), 1.0, 1.0], [-1.0, 0.0, 1.0]])
 def test_losses_that_are_no_positive_numbers_are_drawn_too(tmp_path, losses):
-    drawn = curves.Curves(losses=dict(loss=([1, 2, 3], losses)))
-    curves.draw(drawn, str(tmp_path / "curves.png"), "title", epoch_steps=1)
+    curves.draw({"loss": {"loss": list(enumerate(losses))}}, tmp_path / "curves.png", "title")
     assert (tmp_path / "curves.png").is_file()
 
 

@@ -6,14 +6,15 @@ literals are read and nothing is run.
 
 import ast
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..scalars import is_training, run_logs
 
 _TIME = re.compile(r"_?\d{8}_\d{6}$")
 # What a Runner logs beside the metrics of an evaluation.
@@ -189,13 +190,7 @@ def _unit(places: list[Any], key: str) -> tuple[float, ...] | None:
 def _metric(work_dir: Path, step: Any) -> dict[str, float] | None:
     """The last evaluation at a step (epoch, or iteration) in the logs of a work dir's runs, resumed ones too."""
     found = None
-    for log in sorted(work_dir.glob("*/vis_data/scalars.json")):
-        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # the run was cut off while writing it
-                continue
-            if isinstance(entry, dict) and "iter" not in entry and entry.get("step") == step:
-                figures = {k: v for k, v in entry.items() if isinstance(v, int | float) and k not in _NOT_METRICS}
-                found = figures or found
+    for line in chain.from_iterable(run_logs(work_dir)):
+        if not is_training(line) and line.get("step") == step:
+            found = {name: value for name, value in line.items() if name not in _NOT_METRICS} or found
     return found
