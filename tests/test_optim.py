@@ -19,8 +19,8 @@ class Detector(nn.Module):
         self.head = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
 
 
-def groups_of(model, **paramwise):
-    wrapper = build_optim_wrapper(
+def wrapper_of(model, **paramwise):
+    return build_optim_wrapper(
         model,
         dict(
             type="OptimWrapper",
@@ -29,6 +29,11 @@ def groups_of(model, **paramwise):
             paramwise_cfg=paramwise,
         ),
     )
+
+
+def groups_of(model, **paramwise):
+    """The group of each parameter, by its name."""
+    wrapper = wrapper_of(model, **paramwise)
     names = {id(p): name for name, p in model.named_parameters()}
     return {names[id(p)]: group for group in wrapper.optimizer.param_groups for p in group["params"]}
 
@@ -42,6 +47,16 @@ def test_without_a_rate_every_parameter_learns_alike(detector):
     groups = groups_of(detector)
     assert {g["lr"] for g in groups.values()} == {LR}
     assert len(groups) == len(list(detector.parameters()))
+
+
+def test_parameters_of_equal_settings_share_a_group(detector):
+    rules = dict(norm_decay_mult=0.0, bias_decay_mult=0.0)
+    groups = wrapper_of(detector, **rules).optimizer.param_groups
+    assert sorted(group["weight_decay"] for group in groups) == [0.0, DECAY]
+    assert sum(len(group["params"]) for group in groups) == len(list(detector.parameters()))
+    layers = wrapper_of(detector, layer_decay_rate=0.5, **rules).optimizer.param_groups
+    settings = [(group["lr"], group["weight_decay"]) for group in layers]
+    assert len(settings) == len(set(settings)) == 2 * 7  # the head and the backbone's six layers
 
 
 def test_rates_fall_by_one_factor_a_block_down_to_the_stem(detector):

@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -103,6 +104,29 @@ def fail(tool: str, message: object) -> int:
     if _is_first_process():
         print(f"{tool}: {message}", file=sys.stderr)
     return 2
+
+
+def outcome(tool: str, action: Callable[[], object]) -> int:
+    """Run ``action``; what ended it is said by whichever process met it, with its rank.
+
+    Returns:
+        0 done, 1 it stopped itself (``TrainingStopped``), 2 the data cannot be used; another failure raises.
+    """
+    from maxvit_dense.errors import InputError, TrainingStopped
+
+    try:
+        action()
+    except TrainingStopped as error:
+        code, message = 1, error
+    except (InputError, AssertionError) as error:
+        code, message = 2, data_mistake(error)
+        if message is None:
+            raise
+    else:
+        return 0
+    rank = next((os.environ[name] for name in _RANK_VARIABLES if name in os.environ), None)
+    print(f"{tool}: {message}" if rank is None else f"{tool} (rank {rank}): {message}", file=sys.stderr, flush=True)
+    return code
 
 
 def data_mistake(error: Exception) -> str | None:

@@ -8,7 +8,7 @@ if not __package__:  # python tools/test.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-from ._arguments import CONFIG_HELP, add_run_arguments, data_mistake, fail, start
+from ._arguments import CONFIG_HELP, add_run_arguments, fail, outcome, start
 
 _OUT_SUFFIXES = (".json", ".pkl")
 
@@ -66,14 +66,10 @@ def main(argv: list[str] | None = None) -> int:
             show_dir=args.show_dir,
             out=args.out,
         )
-        metrics = run.build_runner(cfg, suffix="_test").test()
-    except (InputError, AssertionError) as error:
-        mistake = data_mistake(error)
-        if mistake is None:
-            raise
-        return fail("test", mistake)
-    results.report_metrics(metrics, cfg, args.out)
-    return 0
+        runner = run.build_runner(cfg, suffix="_test")
+    except InputError as error:
+        return fail("test", error)
+    return outcome("test", lambda: results.report_metrics(runner.test(), cfg, args.out))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ if not __package__:  # python tools/train.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-from ._arguments import CONFIG_HELP, add_run_arguments, data_mistake, fail, start
+from ._arguments import CONFIG_HELP, add_run_arguments, fail, outcome, start
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     if mistake:
         return fail("train", mistake)
 
-    from maxvit_dense.errors import InputError, TrainingStopped
+    from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab import run
 
     try:
@@ -65,16 +65,10 @@ def main(argv: list[str] | None = None) -> int:
             auto_scale_lr=args.auto_scale_lr,
             launcher=args.launcher,
         )
-        run.build_runner(cfg).train()
-    except TrainingStopped as error:
-        fail("train", error)
-        return 1
-    except (InputError, AssertionError) as error:
-        mistake = data_mistake(error)
-        if mistake is None:
-            raise
-        return fail("train", mistake)
-    return 0
+        runner = run.build_runner(cfg)
+    except InputError as error:
+        return fail("train", error)
+    return outcome("train", runner.train)
 
 
 if __name__ == "__main__":

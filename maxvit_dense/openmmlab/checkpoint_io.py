@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,16 +85,17 @@ def check_fit(model: nn.Module, checkpoint: Mapping[str, Any], name: str, exact:
         _logger.warning("%s: left out: %s.", name, mismatch)
 
 
-def check_optimizer(state: Mapping[str, Any], model: nn.Module, name: str) -> None:
-    """Make sure that an optimizer's state is of a model's parameters.
+def check_optimizer(state: Mapping[str, Any], model: nn.Module, groups: Sequence[Mapping], name: str) -> None:
+    """Make sure that an optimizer's state is of a model's parameters, in the groups that the config makes of them.
 
     Args:
         state: of ``OptimWrapper.state_dict``.
         model: as the config builds it.
+        groups: the optimizer's, as the config builds it.
         name: the checkpoint's, for messages.
 
     Raises:
-        InputError: the state is of another number of parameters, or of parameters of other sizes.
+        InputError: the state is of another number of parameters, of parameters of other sizes, or in other groups.
     """
     own = Counter(tuple(p.shape) for p in model.parameters())
     # A parameter without gradient has no moments, and SGD has none of AdamW's.
@@ -106,6 +107,13 @@ def check_optimizer(state: Mapping[str, Any], model: nn.Module, name: str) -> No
             f"{name} has the optimizer state of another model: of {count} parameters, and the config's model has "
             f"{own.total()} (shapes that this lacks: {foreign}). To start anew from its weights, leave --resume out "
             "and give --cfg-options load_from=FILE."
+        )
+    sizes, found = ([len(group["params"]) for group in kind] for kind in (groups, state["param_groups"]))
+    if sizes != found:
+        raise InputError(
+            f"{name} has its optimizer's parameters in {len(found)} groups, the config makes {len(sizes)} of them: its "
+            "settings differ, or the run is of a version before 0.1.0 that made one for each parameter. To start anew "
+            "from its weights, leave --resume out and give --cfg-options load_from=FILE."
         )
 
 

@@ -2,6 +2,10 @@
 
 import logging
 import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -76,3 +80,42 @@ def init_cpu_group(launcher: str) -> None:
     """Join the processes over gloo where there is no GPU; mmengine's own way always selects one."""
     if launcher == "pytorch" and get_device() == "cpu" and not distributed.is_initialized():
         distributed.init_process_group("gloo")
+
+
+_FAILED = "maxvit_dense/failed"  # in the store that the processes share
+_POLL_SECONDS = 1.0
+
+
+@contextmanager
+def stopping_together() -> Iterator[None]:
+    """Where one of several processes fails, the others end within seconds, saying whose failure ended them.
+
+    A process that waits for another's gradients hears nothing but the time-out of its backend, minutes later. So the
+    failing one leaves word in the store through which they found each other, and a thread of each looks there. If the
+    process that holds the store has died, that is word enough.
+    """
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        yield
+        return
+    store, rank, done = distributed.distributed_c10d._get_default_store(), distributed.get_rank(), threading.Event()
+    watcher = threading.Thread(target=_watch, args=(store, rank, done), daemon=True)
+    watcher.start()
+    try:
+        yield
+    except Exception:
+        store.set(_FAILED, str(rank))
+        raise
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _watch(store: distributed.Store, rank: int, done: threading.Event) -> None:
+    while not done.wait(_POLL_SECONDS):
+        try:
+            culprit = store.get(_FAILED).decode() if store.check([_FAILED]) else None
+        except RuntimeError:  # nobody answers
+            culprit = "that began the run"
+        if culprit is not None and not done.is_set():
+            print(f"rank {rank}: stopped, because the process of rank {culprit} failed", file=sys.stderr, flush=True)
+            os._exit(1)  # the main thread may wait for a collective operation, out of Python's reach

@@ -39,6 +39,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             self._decay(params, model)
         if self.backbone_lr_mult < 1.0:
             self._slow_backbone(params, model)
+        params[:] = _merged(params)
 
     def _decay(self, params: list[dict], model: nn.Module) -> None:
         backbone = getattr(model, "backbone", None)
@@ -73,3 +74,16 @@ def _factor(paramwise_cfg: dict, name: str) -> float:
     if not 0.0 < factor <= 1.0:
         raise InputError(f"{name}={factor!r}: give a factor above 0 and up to 1")
     return factor
+
+
+def _merged(groups: list[dict]) -> list[dict]:
+    """Groups of equal settings as one, in the order of their first ones; mmengine makes one for each parameter.
+
+    Fused and foreach optimizers take a step a group, and 494 groups of two settings are 494 of them.
+    """
+    merged: dict[tuple, dict] = {}
+    for group in groups:
+        settings = {name: value for name, value in group.items() if name != "params"}
+        kept = merged.setdefault(tuple(sorted(settings.items())), dict(settings, params=[]))
+        kept["params"] += group["params"]
+    return list(merged.values())

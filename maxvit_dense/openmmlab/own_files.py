@@ -15,6 +15,7 @@ from mmengine.fileio.backends import LocalBackend
 
 from ..files import write_whole
 from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from .launch import stopping_together
 
 _lock = threading.RLock()
 
@@ -45,15 +46,15 @@ def with_own_files(runner: type) -> type:
 class _OwnFiles:
 
     def train(self) -> Any:
-        with own_files():
+        with own_files(), stopping_together():
             return super().train()
 
     def val(self) -> Any:
-        with own_files():
+        with own_files(), stopping_together():
             return super().val()
 
     def test(self) -> Any:
-        with own_files():
+        with own_files(), stopping_together():
             return super().test()
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
@@ -321,7 +322,8 @@ def _check_start(cfg: Config, model: nn.Module, checkpoint: Mapping[str, Any] | 
                 "start a new run from its weights, leave --resume out and give --cfg-options load_from=FILE."
             )
         check_fit(model, checkpoint, cfg.load_from, exact=True)
-        check_optimizer(checkpoint["optimizer"], model, cfg.load_from)
+        optimizer = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper)).optimizer
+        check_optimizer(checkpoint["optimizer"], model, optimizer.param_groups, cfg.load_from)
         adopt_seed(cfg, checkpoint)
         return
     for path in [cfg.get("load_from"), *_pretrained_files(cfg.model)]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.dist import all_reduce, is_distributed, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS, LOOPS
@@ -21,6 +22,7 @@ from torch.utils.data import BatchSampler
 from ..errors import TrainingStopped
 from ..export.provenance import commit, versions
 
+_DEVICE_INTERVAL = 10  # iterations
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
 
 
@@ -39,10 +41,10 @@ class SafeCheckpointHook(CheckpointHook):
         self.stop_requested = False
         self.place: dict[str, int] = {}  # epoch and iter of the checkpoint that is being saved
         self.software = dict(commit=commit(), versions=versions())
-        signal.signal(signal.SIGTERM, self._request_stop)
+        self.handler_before = signal.signal(signal.SIGTERM, self._request_stop) or signal.SIG_DFL
 
     def after_train(self, runner) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, self.handler_before)
         super().after_train(runner)
 
     def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
@@ -52,17 +54,19 @@ class SafeCheckpointHook(CheckpointHook):
     def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)
         # Accumulated gradients are in no checkpoint: wait for the step that uses them.
-        if runner.optim_wrapper.should_update() and self._any_process_asked():
+        if runner.optim_wrapper.should_update() and self._any_process_asked(runner):
             self._save_and_leave(runner)
 
     def _request_stop(self, number: int, frame: Any) -> None:
         self.stop_requested = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, self.handler_before)
 
-    def _any_process_asked(self) -> bool:
+    def _any_process_asked(self, runner) -> bool:
         """The processes of a run hear of it at different steps, and must leave together."""
         if not is_distributed():
             return self.stop_requested
+        if not _may_ask_device(runner):
+            return False
         asked = torch.tensor(float(self.stop_requested))
         all_reduce(asked, "max")
         return bool(asked)
@@ -122,35 +126,53 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.rmtree(path)
 
 
+def _may_ask_device(runner) -> bool:
+    """Whether this step may wait for the device: each one on a CPU, one in ``_DEVICE_INTERVAL`` on a GPU."""
+    return get_device() == "cpu" or (runner.iter + 1) % _DEVICE_INTERVAL == 0
+
+
 @HOOKS.register_module()
 class StopAtNaNHook(Hook):
-    """Ends a run whose loss or weights are no longer finite, before that reaches a checkpoint."""
+    """Ends a run whose loss or weights are no longer finite, before that reaches a checkpoint.
+
+    A GPU is asked every 10 iterations, and before each checkpoint: asking it makes it wait for the host.
+    """
 
     priority = "ABOVE_NORMAL"  # before anything that averages, logs or saves
 
     def before_train(self, runner) -> None:
-        self.step = runner.iter
+        self.first_wrong = torch.tensor([math.inf, 0.0])  # iteration and value of the first loss that was not finite
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
-        self.step = runner.iter + 1
         loss = (outputs or {}).get("loss")  # mmengine's sum of all losses
-        if loss is not None and not math.isfinite(float(loss.detach())):
-            self._stop(runner, f"loss is {float(loss.detach())}")
+        if loss is None:
+            return
+        loss, before = loss.detach().float(), self.first_wrong.to(loss.device, non_blocking=True)
+        now = torch.stack([torch.where(loss.isfinite(), math.inf, runner.iter + 1.0), loss])
+        self.first_wrong = torch.where(before[0] <= now[0], before, now)
+        if _may_ask_device(runner):
+            self._check_losses(runner)
+
+    def _check_losses(self, runner) -> None:
+        step, loss = self.first_wrong.tolist()
+        if math.isfinite(step):
+            self._stop(runner, int(step), f"loss is {loss}")
 
     def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
+        self._check_losses(runner)
         weights = checkpoint["state_dict"]
         wrong = [n for n, v in weights.items() if v.is_floating_point() and not torch.isfinite(v).all()]
         if wrong:
-            self._stop(runner, f"{len(wrong)} tensors of the model ({wrong[0]}, ...) are no longer finite")
+            self._stop(runner, runner.iter, f"{len(wrong)} tensors of the model ({wrong[0]}, ...) are no longer finite")
 
-    def _stop(self, runner, reason: str) -> None:
+    def _stop(self, runner, step: int, reason: str) -> None:
         record = os.path.join(runner.work_dir, "last_checkpoint")
         kept = "no checkpoint was written yet"
         if os.path.isfile(record):
             with open(record) as stream:
                 kept = f"the last good checkpoint is {stream.read()}"
         raise TrainingStopped(
-            f"Training stopped at iteration {self.step} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at the data "
+            f"Training stopped at iteration {step} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at the data "
             "of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, train in "
             "bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
         )
