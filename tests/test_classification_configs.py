@@ -16,6 +16,7 @@ from mmengine.registry import MODELS  # noqa: E402
 from timm.data import create_transform  # noqa: E402
 from timm.data.auto_augment import RandAugment  # noqa: E402
 
+from maxvit_dense.config_names import find_config  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.export.write import identify  # noqa: E402
@@ -101,13 +102,11 @@ def test_config_builds_its_own_network_with_the_papers_depth(path):
 @pytest.mark.parametrize("document", ["README.md", "docs/pretraining.md"])
 def test_pretraining_fine_tuning_and_detection_are_three_commands_that_fit_the_configs(document):
     text = (FOLDER.parent / document).read_text().replace("\\\n", " ")
-    commands = re.findall(
-        r"(?:python|torchrun \S+) tools/train\.py (configs/(?:pretrain|finetune|maskrcnn)_\S+.*)", text
-    )
+    commands = re.findall(r"(?:-dense |_tools\.)train ((?:pretrain|finetune|maskrcnn)_\S+.*)", text)
     parse = importlib.import_module("tools.train")._parser().parse_args
     arguments = [parse(shlex.split(command)) for command in commands]
     pretrain, finetune, detect = (one for one in arguments if one.data_root in ("imagenet/", "coco/"))
-    configs = [Config.fromfile(FOLDER.parent / one.config) for one in (pretrain, finetune, detect)]
+    configs = [Config.fromfile(find_config(one.config)) for one in (pretrain, finetune, detect)]
     last = f"work_dirs/{Path(pretrain.config).stem}/epoch_{configs[0].train_cfg.max_epochs}.pth"
     assert finetune.cfg_options == {"model.init_cfg.checkpoint": last}
     assert detect.cfg_options == {"model.backbone.init_cfg.checkpoint": last}

@@ -139,7 +139,7 @@ def data_mistake(error: Exception) -> str | None:
         return text.rpartition("InputError: ")[2].strip()
     if _UNREADABLE in text:
         path = text.rpartition(_UNREADABLE)[2].strip()
-        return f"Image {path} cannot be read. Copy or export it again; tools/check_dataset.py lists all such files."
+        return f"Image {path} cannot be read. Copy or export it again; maxvit-dense check-dataset lists all such files."
     return None
 
 

@@ -27,13 +27,13 @@ def draw_missing_samples(cfg: Config) -> None:
     roots = [Path(dataset.get("data_root") or "") for _, dataset in phase_datasets(cfg, PHASES)]
     if SAMPLES.exists() or not any(root.is_relative_to(SAMPLES) for root in roots):
         return
+    _logger.info(f"Drawing the sample data set of this config in {SAMPLES}, some seconds.")
     try:
         SAMPLES.parent.mkdir(exist_ok=True)
         lock = os.open(SAMPLES.parent, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not SAMPLES.exists():
-                _logger.info(f"Drawing the sample data set of this config in {SAMPLES}, some seconds.")
                 write_sample_data(SAMPLES)
         finally:
             os.close(lock)
