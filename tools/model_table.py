@@ -1,295 +1,189 @@
-"""Write docs/models.md: parameters, FLOPs and accuracy of every config beside published figures."""
+"""Count the parameters and FLOPs of docs/models.md anew: `python tools/model_table.py --check`.
 
-import argparse
-import csv
-import os
-import re
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT))  # a checkout that was not installed
-
-PUBLISHED = ROOT / "tools" / "published"
-NONE = "-"
-
-# <head>_<backbone>_<size>[_<variant>]_<data>.py, as CONTRIBUTING.md has it.
-_NAME = re.compile(
-    r"(?P<head>\w+)_(?P<backbone>[a-z0-9]+)_(?P<size>t|s|b|l|xl)(_(?P<variant>\w+))?_(?P<data>coco|ade20k|imagenet)"
-)
-_SECTIONS = {
-    "maskrcnn_coco": "Mask R-CNN on COCO",
-    "cascade_maskrcnn_coco": "Cascade Mask R-CNN on COCO",
-    "cascade_maskrcnn_square_coco": "Cascade Mask R-CNN on COCO, the official MaxViT recipe",
-    "retinanet_coco": "RetinaNet on COCO",
-    "dino_coco": "DINO on COCO",
-    "mask2former_coco": "Mask2Former on COCO",
-    "upernet_ade20k": "UPerNet on ADE20K",
-    "fpn_ade20k": "Semantic FPN on ADE20K",
-    "mask2former_ade20k": "Mask2Former on ADE20K",
-    "pretrain_imagenet": "Pretraining on ImageNet-1k",
-    "finetune_imagenet": "Fine-tuning on ImageNet-1k",
-}
-_METRICS = {
-    "coco": ("box AP", "mask AP"),
-    "ade20k": ("mIoU", "multi-scale and flipped"),
-    "imagenet": ("top-1", "top-5"),
-}
-_BACKBONES = dict(maxvit="MaxViT", swin="Swin", convnext="ConvNeXt", gcvit="GC ViT", coatnet="CoAtNet")
-_MODELS = dict(coatnet_t="timm CoAtNet-0")  # timm's own variant, whose accuracy is not the paper's
-_SCHEDULES = {12: "1x", 36: "3x"}
-# Longest side and short side that test images are resized to -> the size that FLOPs are quoted at.
-_CUSTOMARY = {(1333, 800): (1280, 800)}
-
-_INTRODUCTION = """\
-# Parameters, FLOPs and accuracy
-
-Written by `python tools/model_table.py`; `--check` compares it with a new count.
-
-FLOPs are multiply-adds in units of 10^9, as in the papers: convolutions, linear layers and the two products of each
-attention, counted by PyTorch's `FlopCounterMode`. Normalisation, activations, pooling, interpolation, RoIAlign, lookups
-of position biases and the sampling of deformable attention are left out; MaxViT's paper, which counts some of them,
-comes to at most 2.5% more. Windows are counted as they are computed, with the positions that MaxViT adds at the edges
-of a map. Two-stage detectors run 1000 regions through each box head and 100 through each mask head. Heads that only
-training uses count as parameters alone.
-
-Rows with a config are ours: counted here, accuracy where it was run ("-": not yet). All others are published figures,
-and so is ImageNet top-1. 1x is 12 epochs, 3x is 36, 160k counts iterations. The image is width x height in pixels: of a
-backbone with a fixed size (GC ViT, CoAtNet) that size, on ADE20K one sliding window. Figures of the official MaxViT
-recipe, of 200 epochs with a scale jitter of 0.1 to 2.5, do not compare with those of 1x and 3x.
+FLOPs are multiply-adds of the convolutions, linear layers and the two products of each attention, which is what
+published FLOPs of this field count: on Swin-T and -S with Mask R-CNN they come to 266.6 and 358.6 G at 1280x800,
+published as 267 and 359. A sliding window or padding that a layer adds by itself is counted as it is computed.
 """
 
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-_BACKBONE_HEAD = """\
-## MaxViT on ImageNet
+if not __package__:  # python tools/model_table.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
 
-Published: the paper's top-1 and FLOPs (tables 2 and 3; B at 224 is 24.2 in table 10, 23.4 in table 2), and timm's count
-and accuracy of the same weights. XL's weights are those of ImageNet-21k, fine-tuned.
+ROOT = Path(__file__).resolve().parents[1]
 
-| model | image | params (M) | timm's | FLOPs (G) | paper's | timm's | top-1, paper | top-1, timm |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a section, cells as they are printed."""
-
-    section: str
-    model: str
-    top1: str
-    schedule: str
-    image: str
-    params: str
-    flops: str
-    first: str
-    second: str
-    source: str
-
-    def line(self) -> str:
-        cells = (self.model, self.top1, self.schedule, self.image, self.params, self.flops, self.first, self.second)
-        return _line(*cells, self.source)
+# A config's row: model, ImageNet top-1, schedule, image, then the two counts, ..., a link to the config.
+_CONFIG_ROW = re.compile(r"\| .* \| (\d+)x(\d+) \| (\S+ \| \S+) \| .*\(\.\./configs/(\w+)\.py\) \|")
+_NETWORK_ROW = re.compile(r"\| (MaxViT-\w+) \| (\d+)x\2 \| (\S+) \| \S+ \| (\S+) \| .*")
+# Regions that published counts of two-stage detectors run through the heads, for every stage of a cascade.
+_REGIONS = {"bbox": 1000, "mask": 100}
 
 
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cell or NONE for cell in cells)} |"
+def recounted(line: str) -> str:
+    """A line of the document, with new counts if it is the row of a config or of a network."""
+    if row := _CONFIG_ROW.fullmatch(line):
+        params, flops = count_config(ROOT / "configs" / f"{row[4]}.py", height=int(row[2]), width=int(row[1]))
+        return _replaced(row, {3: f"{params / 1e6:.1f} | {flops / 1e9:.1f}"})
+    if row := _NETWORK_ROW.fullmatch(line):
+        params, flops = count_network(row[1].lower().replace("-", "_"), side=int(row[2]))
+        return _replaced(row, {3: f"{params / 1e6:.2f}", 4: f"{flops / 1e9:.2f}"})
+    return line
 
 
-def find_configs() -> list[Path]:
-    """All configs of the folder but those of MaxViT-mini, which are demos; sizes of a family in ascending order."""
-    order = ["maxvit", "t", "s", "b", "l", "xl"]
-
-    def key(path: Path) -> tuple:
-        name = _parse(path)
-        backbone = (name["backbone"] != "maxvit", name["backbone"])
-        return name["head"], name["data"], backbone, order.index(name["size"]), name["variant"] or ""
-
-    return sorted((p for p in (ROOT / "configs").glob("*.py") if "_mini_" not in p.name), key=key)
+def _replaced(match: re.Match, groups: dict[int, str]) -> str:
+    line = match[0]
+    for group in sorted(groups, reverse=True):
+        line = line[: match.start(group)] + groups[group] + line[match.end(group) :]
+    return line
 
 
-def _parse(path: Path) -> re.Match:
-    name = _NAME.fullmatch(path.stem)
-    if not name:
-        raise ValueError(f"{path} is not named <head>_<backbone>_<size>[_<variant>]_<coco, ade20k or imagenet>.py")
-    return name
+def configs() -> set[str]:
+    """All configs of the folder but those of MaxViT-mini, by name."""
+    return {path.stem for path in (ROOT / "configs").glob("*.py") if "_mini_" not in path.name}
 
 
-def published_rows() -> list[Row]:
-    """Figures of the papers and of their repositories, in the order of the file."""
-    with open(PUBLISHED / "models.csv", encoding="utf-8", newline="") as stream:
-        return [Row(**entry) for entry in csv.DictReader(stream)]
+def count_network(name: str, side: int) -> tuple[int, int]:
+    """Parameters and multiply-adds of a network of timm for one image of ``side`` by ``side`` pixels."""
+    import timm
+    import torch
+
+    import maxvit_dense  # noqa: F401
+
+    net = timm.create_model(name, img_size=side, device="meta").eval()
+    with _counting() as counter:
+        net(torch.empty(1, 3, side, side, device="meta"))
+    return _parameters(net), counter.get_total_flops() // 2
 
 
-def published_backbones() -> list[dict[str, str]]:
-    """Figures of MaxViT on ImageNet: the paper's, and timm's of the same weights."""
-    with open(PUBLISHED / "backbones.csv", encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+def count_config(path: Path, height: int, width: int) -> tuple[int, int]:
+    """Parameters of a config's model, and its multiply-adds to find, segment or classify things in one image.
 
-
-def config_row(path: Path) -> Row:
-    """Build a config's model and count it.
+    Heads that only training uses count as parameters alone. Weights and image are PyTorch's meta tensors, which have
+    sizes but no values, so that a count takes a second. Heads with deformable attention need values to run, and get
+    zeros on the CPU in place of the maps.
 
     Raises:
         InputError: the config cannot be loaded or its model cannot be built.
     """
-    from maxvit_dense.openmmlab import complexity, run
+    import torch
 
-    name = _parse(path)
-    cfg = run.load_config(str(path), None, ("model", "train_cfg", "test_dataloader"))
-    model = run.build_model(cfg)
-    width, height = _image_size(cfg, model)
-    square = name["head"] == "cascade_maskrcnn" and width == height
-    label = f"{_BACKBONES.get(name['backbone'], name['backbone'])}-{name['size'].upper()}"
-    label = _MODELS.get(f"{name['backbone']}_{name['size']}", label)
-    first, second = _own_results(path, name["data"])
-    return Row(
-        section=f"{name['head']}{'_square' if square else ''}_{name['data']}",
-        model=label,
-        top1=_top1(label, str(width) if name["data"] == "imagenet" else "224"),
-        schedule=_schedule(cfg.train_cfg),
-        image=f"{width}x{height}",
-        params=f"{complexity.count_parameters(model) / 1e6:.1f}",
-        flops=f"{complexity.count_model(model, height, width) / 1e9:.1f}",
-        first=first,
-        second=second,
-        source=f"[{path.stem}](../configs/{path.name})",
-    )
+    from maxvit_dense.openmmlab import run
+
+    model = run.build_model(run.load_config(str(path), None, ("model",))).eval()
+    parameters = _parameters(model)
+    image = torch.empty(1, 3, height, width, device="meta")
+    with _counting() as counter:
+        if not hasattr(model, "extract_feat"):  # a classifier
+            model.backbone.to("meta")(image)
+            return parameters, counter.get_total_flops() // 2
+        device = "cpu" if _needs_values(model) else "meta"
+        for name, part in model.named_children():
+            if device == "meta" or name in ("backbone", "neck"):
+                part.to("meta")
+        maps = [torch.zeros_like(m, device=device) for m in model.extract_feat(image)]
+        _run_heads(model, maps, (height, width))
+    return parameters, counter.get_total_flops() // 2
 
 
-def _image_size(cfg, model) -> tuple[int, int]:
-    """Width and height: a fixed size of the backbone, else what test images are resized to."""
-    data = cfg.test_dataloader.dataset
-    if cfg.model.type == "ImageClassifier":
-        return data.transform.input_size, data.transform.input_size
-    fixed = getattr(model.backbone, "img_size", None)
-    if fixed:
-        return fixed[1], fixed[0]
-    scales = {tuple(step["scale"]) for step in data.pipeline if step["type"] == "Resize"}
-    if len(scales) != 1:
-        raise ValueError(
-            f"The test pipeline of {cfg.filename} resizes to {sorted(scales)}: it takes one size to count at"
-        )
-    scale = scales.pop()
-    return _CUSTOMARY.get(scale, scale)
+def _parameters(model) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
-def _schedule(train_cfg) -> str:
-    if train_cfg.get("max_epochs"):
-        return _SCHEDULES.get(train_cfg.max_epochs, f"{train_cfg.max_epochs} epochs")
-    return f"{train_cfg.max_iters / 1000:g}k"
+def _needs_values(model) -> bool:
+    from mmcv.ops import MultiScaleDeformableAttention
+
+    return any(isinstance(part, MultiScaleDeformableAttention) for part in model.modules())
 
 
-def _own_results(path: Path, data: str) -> tuple[str, str]:
-    """The two metrics of the config's header: "Result: box AP 46.9, mask AP 42.1", unless it opens "not yet run"."""
-    result = re.search(r"^# Result:\s*(.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
-    text = result[1] if result else ""
-    if text.startswith("not yet run"):
-        return NONE, NONE
-    found = [re.search(rf"{metric} (\d+(\.\d+)?)", text) for metric in _METRICS[data]]
-    return tuple(match[1] if match else NONE for match in found)
+@contextmanager
+def _counting() -> Iterator:
+    """Attention runs as two matrix products: PyTorch's counter has no formula for the CPU's fused kernels."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
+            yield counter
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _top1(model: str, side: str) -> str:
-    """Published ImageNet top-1 of a backbone, of MaxViT at images of ``side`` pixels."""
-    peers = {row.model: row.top1 for row in published_rows()}
-    known = {row["model"]: row["top1"] for row in published_backbones() if row["side"] == side}
-    return (peers | known).get(model, NONE)
+def _run_heads(model, maps: list, image_size: tuple[int, int]) -> None:
+    from mmdet.models.detectors.base_detr import DetectionTransformer
+    from mmdet.structures import DetDataSample
+
+    sample = DetDataSample(metainfo=dict(img_shape=image_size, batch_input_shape=image_size))
+    if hasattr(model, "roi_head"):
+        model.rpn_head(maps)
+        _run_roi_heads(model.roi_head, maps[0])
+    elif isinstance(model, DetectionTransformer):
+        model.bbox_head(**model.forward_transformer(maps, [sample]))
+    elif hasattr(model, "panoptic_head"):
+        model.panoptic_head(maps, [sample])
+    elif hasattr(model, "decode_head"):  # mmseg's Mask2Former head is mmdet's, and takes its arguments
+        model.decode_head(*([maps, [sample]] if _needs_values(model) else [maps]))
+    else:
+        model.bbox_head(maps)
 
 
-def backbone_line(row: Mapping[str, str]) -> str:
-    """A row of the table of MaxViT itself: our counts beside the published figures that ``row`` holds."""
-    import timm
-
-    import maxvit_dense  # noqa: F401
-    from maxvit_dense.openmmlab import complexity
-
-    side = int(row["side"])
-    net = timm.create_model(row["model"].lower().replace("-", "_"), img_size=side, device="meta")
-    params = f"{complexity.count_parameters(net) / 1e6:.2f}"
-    flops = f"{complexity.count_network(net, side, side) / 1e9:.2f}"
-    published = (row["flops"], row["timm_flops"], row["top1"], row["timm_top1"])
-    return _line(row["model"], f"{side}x{side}", params, row["params"], flops, *published)
-
-
-def render(rows: Iterable[Row]) -> str:
-    """The whole document; ``rows`` are those of configs."""
-    rows = list(rows)
-    published = published_rows()
-    known = list(_SECTIONS) + sorted({row.section for row in rows} - set(_SECTIONS))
-    parts = [_INTRODUCTION, _BACKBONE_HEAD, *map(backbone_line, published_backbones())]
-    for section in known:
-        found = [row for row in rows if row.section == section] + [row for row in published if row.section == section]
-        if found:
-            parts += ["", *_section_lines(section, found)]
-    return "\n".join(parts) + "\n"
-
-
-def _section_lines(section: str, rows: Sequence[Row]) -> list[str]:
-    metrics = _METRICS[section.rpartition("_")[2]]
-    head = ("model", "ImageNet top-1", "schedule", "image", "params (M)", "FLOPs (G)", *metrics, "config or source")
-    title = _SECTIONS.get(section, section)
-    return [f"## {title}", "", _line(*head), _line(*["---"] * len(head)), *(row.line() for row in rows)]
+def _run_roi_heads(roi_head, like) -> None:
+    """The heads on regions of any content: which ones are found depends on weights, their number does not here."""
+    for kind, regions in _REGIONS.items():
+        if not getattr(roi_head, f"with_{kind}"):
+            continue
+        stages = [getattr(roi_head, f"{kind}_{part}") for part in ("head", "roi_extractor")]
+        if not hasattr(stages[0], "__len__"):  # a cascade has lists, an entry a stage
+            stages = [[part] for part in stages]
+        for head, extractor in zip(*stages, strict=True):
+            head(like.new_empty(regions, extractor.out_channels, *extractor.roi_layers[0].output_size))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Count parameters and multiply-adds of every config in configs/ and write them, beside published "
-        "figures, as a Markdown table. With configs given, print their rows instead. Takes seconds a config, "
-        "half a minute for heads with deformable attention."
+        description="Count parameters and multiply-adds of each config that a table links, at the image size that its "
+        "row names, and write them into the row. Takes seconds a config, half a minute for heads with deformable "
+        "attention. All else in the table is kept by hand."
     )
-    parser.add_argument("configs", nargs="*", help="config files (all of configs/ but demos)")
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit with 1 if the table differs from a new count, of the given configs or as a whole",
-    )
-    parser.add_argument(
-        "--out", metavar="FILE", default=str(ROOT / "docs" / "models.md"), help="table (docs/models.md)"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a row differs")
+    parser.add_argument("--only", metavar="TEXT", default="", help="rows that hold a text, maskrcnn_maxvit for example")
+    parser.add_argument("--table", metavar="FILE", type=Path, default=ROOT / "docs/models.md", help="(docs/models.md)")
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 written, printed or equal; 1 the table differs; 2 wrong usage."""
+    """Exit code: 0 written or equal; 1 rows differ or are missing; 2 wrong usage."""
     args = _parser().parse_args(argv)
-    absent = [path for path in [*args.configs, *([args.out] if args.check else [])] if not os.path.isfile(path)]
-    if absent:
-        return _fail(f"There is no {', '.join(absent)}. Check the path.")
-    if not os.path.isdir(os.path.dirname(os.path.abspath(args.out))):
-        return _fail(f"There is no folder for {args.out}. Make it first, or name another file.")
+    if not args.table.is_file():
+        return _fail(f"There is no {args.table}. Check the path.")
+    lines = args.table.read_text(encoding="utf-8").splitlines()
 
-    from maxvit_dense.errors import InputError
+    from maxvit_dense.errors import InputError, listed
+    from maxvit_dense.files import write_whole
 
-    rows = []
     try:
-        for path in map(Path, args.configs) if args.configs else find_configs():
-            rows.append(config_row(path))
-            print(f"{path.stem}: {rows[-1].params} M, {rows[-1].flops} G", file=sys.stderr, flush=True)
-    except (InputError, ValueError) as error:
+        new = [recounted(line) if args.only in line else line for line in lines]
+    except InputError as error:
         return _fail(error)
-    if args.check:
-        return _check(rows, args.out, whole=not args.configs)
-    if args.configs:
-        print("\n".join(row.line() for row in rows))
-        return 0
-    aside = f"{args.out}.part"
-    Path(aside).write_text(render(rows), encoding="utf-8")
-    os.replace(aside, args.out)
-    return 0
-
-
-def _check(rows: Sequence[Row], out: str, whole: bool) -> int:
-    there = Path(out).read_text(encoding="utf-8").splitlines()
-    counted = render(rows).splitlines() if whole else [row.line() for row in rows]
-    new = [line for line in counted if line not in there]
-    old = [line for line in there if line not in counted] if whole else []
-    for line in [*(f"- {line}" for line in old), *(f"+ {line}" for line in new)]:
-        print(line)
-    if not new and not old and (not whole or there == counted):
-        return 0
-    print(f"model_table: {out} differs from a new count. Run: python tools/model_table.py", file=sys.stderr)
-    return 1
+    differing = [(old, line) for old, line in zip(lines, new, strict=True) if old != line]
+    print("".join(f"- {old}\n+ {line}\n" for old, line in differing), end="")
+    if not args.check and differing:
+        write_whole(args.table, "\n".join(new) + "\n")
+    missing = configs() - {row[4] for line in lines if (row := _CONFIG_ROW.fullmatch(line))}
+    if missing:
+        row = "| MODEL | - | - | 1280x800 | - | - | - | - | [NAME](../configs/NAME.py) |"
+        print(f"model_table: no row for {listed(sorted(missing))}; add {row}", file=sys.stderr)
+    if args.check and differing:
+        print(f"model_table: {args.table} differs from a new count; run this without --check", file=sys.stderr)
+    return int(bool(missing or (args.check and differing)))
 
 
 def _fail(message: object) -> int:
