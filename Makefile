@@ -26,12 +26,13 @@ PIP := PIP_USER=0 PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-vers
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-upstream lint benchmark dist clean
+.PHONY: help setup demo test test-upstream test-clients lint benchmark dist clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
 	@echo "make test-upstream  the tests that touch OpenMMLab, with upstream's mmengine, mmcv-lite, mmdet, mmsegmentation"
+	@echo "make test-clients   smp, transformers, PEFT, lightning, OpenVINO, ... with our networks"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make dist   build wheel and sdist in dist/ and check them"
@@ -89,6 +90,15 @@ UPSTREAM_TESTS := $(addprefix tests/test_,openmmlab_backbone.py configs.py check
 test-upstream: setup $(UPSTREAM)/.done
 	PYTHONPATH="$(CURDIR):$(abspath $(UPSTREAM))" OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) --dist worksteal -r s \
 	$(UPSTREAM_TESTS) $(ARGS)
+
+CLIENTS := $(VENV)/clients
+$(CLIENTS)/.done: requirements/clients.txt | $(STAMP)
+	rm -rf $(CLIENTS)
+	$(PIP) --no-deps --target $(CLIENTS) -r $<
+	@touch $@
+
+test-clients: setup $(CLIENTS)/.done
+	PYTHONPATH="$(CURDIR):$(abspath $(CLIENTS))" OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) -r s tests/clients $(ARGS)
 
 lint: setup
 	"$(RUN)" -m ruff check .

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from . import ragged
 from .mbconv import ImageDropPath
 from .ops import partition_attention
+from .ops.plain import attention_weights
 from .partition import Partition
 from .ragged import Places
 from .sizes import is_same
@@ -75,12 +76,21 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim, **dd)
         self.rel_pos = RelPosBias(self.num_heads, table_window, **dd)
         self.proj = nn.Linear(dim, dim, **dd)
+        self.attn_drop = nn.Identity()  # is shown the attention weights while somebody has a hook on it
+
+    @torch.jit.unused
+    def _show_weights(self, qkv: Tensor, table: Tensor, partition: Partition) -> None:
+        """For timm's ``AttentionExtract(network, method="hook")`` and its kind; the result does not depend on it."""
+        if self.attn_drop._forward_hooks or self.attn_drop._forward_pre_hooks:
+            self.attn_drop(attention_weights(qkv, table, partition, self.num_heads))
 
     def forward(self, x: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
         qkv = self.qkv(x)
         if torch.jit.is_scripting() or places is None:
             table = self.rel_pos(partition.window_size)
+            if not torch.jit.is_scripting():
+                self._show_weights(qkv, table, partition)
             return self.proj(partition_attention(qkv, table, partition, self.num_heads))
         return self.proj(ragged.attend(qkv, self.rel_pos, partition, self.num_heads))
 

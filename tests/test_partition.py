@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from maxvit_dense.ops import partition_attention
+from maxvit_dense.ops.plain import attention_weights
 from maxvit_dense.partition import Partition, make_partition
 from maxvit_dense.partition_cache import find_partitions
 from tests import naive_maxvit
@@ -143,3 +144,15 @@ def test_gradients_of_single_images_are_those_of_the_batch():
 
     single = torch.func.vmap(torch.func.grad(lambda image: energy(image[None])))(qkv)
     assert largest_difference(single, torch.func.grad(energy)(qkv)) < 1e-5
+
+
+@given(SIDE, SIDE, WINDOW, st.booleans())
+@example(9, 17, (7, 4), True)
+def test_the_weights_that_are_shown_are_those_that_were_used(height, width, window, grid):
+    qkv = torch.randn(2, height, width, 3 * 64, dtype=torch.float64)
+    table = torch.randn(2, 2 * window[0] - 1, 2 * window[1] - 1, dtype=torch.float64)
+    partition = make_partition(height, width, window, grid, CPU)
+    weights = attention_weights(qkv, table, partition, 2).unflatten(0, (-1, 2))  # of each window, both images
+    values = qkv[..., 128:].reshape(2, -1, 2, 32)[:, partition.tokens]  # (B, nW, N, h, D)
+    out = torch.einsum("wbhqk,bwkhd->bwqhd", weights, values).reshape(2, -1, 64)[:, partition.slots]
+    assert largest_difference(out.view(2, height, width, 64), partition_attention(qkv, table, partition, 2)) < 1e-12

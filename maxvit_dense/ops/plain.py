@@ -35,15 +35,21 @@ def _takes_products(windows: Tensor) -> bool:
         return torch.jit.is_tracing() or windows.shape[1] <= SHORT_WINDOW
 
 
-def _attend_by_products(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
-    count, tokens, _, heads, size = windows.shape
-    q, k, v = windows.permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (windows * h, N, D)
+def _weights(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+    """softmax(q k^T / sqrt(D) + bias) over the keys inside the map, (windows * h, N, N), query before key."""
+    count, _, _, heads, size = windows.shape
+    q, k = windows[:, :, :2].permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (windows * h, N, D)
     # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
     scores = bias.repeat(count, 1, 1)
     if outside is not None:
         scores = scores.masked_fill_(outside.repeat_interleave(heads, 0).unsqueeze(1), float("-inf"))
-    scores = torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5)
-    return torch.bmm(scores.softmax(dim=-1), v).view(-1, heads, tokens, size).transpose(1, 2)
+    return torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5).softmax(dim=-1)
+
+
+def _attend_by_products(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+    _, tokens, _, heads, size = windows.shape
+    v = windows[:, :, 2].transpose(1, 2).flatten(0, 1)  # (windows * h, N, D)
+    return torch.bmm(_weights(windows, bias, outside), v).view(-1, heads, tokens, size).transpose(1, 2)
 
 
 def _attend_fused(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
@@ -80,6 +86,22 @@ def _for_batch(partition: Partition, batch: int, map_tokens: int) -> tuple[Tenso
         tokens = tokens.unsqueeze(1) + image * map_tokens
         outside = None if outside is None else outside.repeat_interleave(batch, 0)
     return tokens.flatten(), slots.flatten(), outside
+
+
+def attention_weights(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
+    """What each token of a window takes from each other: (windows, h, N, N), query before key, rows of sum 1.
+
+    Windows in the partition's order, that of its ``tokens``; each of all B images before the next. Arguments as of
+    ``ops.partition_attention``.
+    """
+    tokens, _, outside = _for_batch(partition, qkv.shape[0], qkv.shape[1] * qkv.shape[2])
+    size = qkv.shape[3] // (3 * num_heads)
+    windows = qkv.flatten(0, 2)[tokens].view(-1, partition.tokens.shape[1], 3, num_heads, size)
+    if outside is not None:
+        whole = windows.shape[0] - outside.shape[0]
+        outside = F.pad(outside, (0, 0, whole, 0))
+    bias = expand_bias_table(table, partition.window_size).to(windows.dtype)
+    return _weights(windows, bias, outside).unflatten(0, (-1, num_heads))
 
 
 def partition_attention(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:

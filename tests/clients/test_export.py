@@ -16,7 +16,11 @@ def network():
 @pytest.mark.filterwarnings("ignore")
 def test_openvino_runs_any_size(network):
     openvino = pytest.importorskip("openvino", reason="needs openvino (requirements/clients.txt)")
-    program = openvino.compile_model(openvino.convert_model(network, example_input=torch.randn(1, 3, 64, 64)), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    program = openvino.compile_model(
+        openvino.convert_model(network, example_input=torch.randn(1, 3, 64, 64)),
+        "CPU",
+        {"INFERENCE_PRECISION_HINT": "f32"},
+    )
     for size in ((64, 64), (97, 131), (33, 224)):
         x = torch.randn(1, 3, *size)
         found = torch.from_numpy(program(x.numpy())[0])
