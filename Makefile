@@ -36,7 +36,7 @@ help:
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make dist   build wheel and sdist in dist/ and check them"
-	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, 12 to 15 minutes)"
+	@echo "make benchmark  set up, measure speed and memory beside timm and torchvision (CPU, about a quarter of an hour)"
 	@echo "make clean  remove the environments and caches; results in work_dirs/ and data/ stay"
 
 setup: $(STAMP)

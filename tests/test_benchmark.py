@@ -1,250 +1,121 @@
 """tools/benchmark.py through its command line, at sizes that take seconds; no test looks at a time."""
 
-import csv
-import importlib
 import json
-import math
 
 import pytest
 import torch
 
-from maxvit_dense.benchmark import counting, networks, plot, presets, report, session, worker
-from maxvit_dense.benchmark.specs import Goal, Group, Model, Workload, parse_model
+from maxvit_dense.benchmark import rows, session, worker
 from maxvit_dense.errors import InputError
-
-benchmark = importlib.import_module("tools.benchmark")
-
-TINY = Workload(batch=2, size=(32, 32))
+from tools import benchmark
 
 
-def run(out, *arguments):
-    return benchmark.main(["--threads", "1", "--repetitions", "1", "--batch", "2", "--out", str(out), *arguments])
+def run(*arguments):
+    return benchmark.main(["--threads", "1", "--repetitions", "2", *map(str, arguments)])
 
 
-def read_rows(out):
-    with open(out / "results.csv", encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory):
-    """A run of two models at three sizes."""
-    out = tmp_path_factory.mktemp("benchmark")
-    assert run(out, "--models", "maxvit_mini", "maxvit_mini:fold", "--sizes", "32", "48x40", "64") == 0
-    return out
-
-
-def test_a_run_writes_a_row_for_each_model_and_size_with_every_figure(measured):
-    rows = read_rows(measured)
-    assert [(row["model"], row["height"], row["width"]) for row in rows] == [
-        (model, *size)
-        for size in (("32", "32"), ("48", "40"), ("64", "64"))
-        for model in ("maxvit_mini", "maxvit_mini:fold")
-    ]
-    for row in rows:
-        assert row["problem"] == ""
-        figures = ("images_per_second", "median_ms", "peak_memory_bytes", "share_of_matmul", "share_of_bandwidth")
-        assert all(float(row[name]) > 0 for name in figures)
-
-
-def test_json_tells_machine_command_versions_and_exponents(measured):
-    content = json.loads((measured / "results.json").read_text())
-    assert content["machine"]["torch"] == torch.__version__
-    assert content["machine"]["threads"] == 1
-    assert "--models maxvit_mini maxvit_mini:fold" in content["command"]
-    assert [len(row["seconds"]) for row in content["rows"]] == [1] * 6
-    assert [e["model"] for e in content["exponents"]] == ["maxvit_mini, eval", "maxvit_mini:fold, eval"]
-
-
-def test_several_sizes_are_drawn(measured):
-    assert (measured / "results.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_model_with_other_outputs_than_its_reference_has_no_speed(tmp_path, capsys):
-    # The same weights in windows of another size: another function.
-    arguments = ("--models", "maxvit_mini", "maxvit_mini:window=2", "--reference", "maxvit_mini", "--sizes", "96")
-    assert run(tmp_path, *arguments) == 1
-    right, wrong = read_rows(tmp_path)
-    assert right["problem"] == "" and right["images_per_second"]
-    assert wrong["problem"].startswith("outputs differ from maxvit_mini: largest error")
-    assert wrong["images_per_second"] == wrong["median_ms"] == wrong["peak_memory_bytes"] == ""
-    assert "outputs differ" in capsys.readouterr().out
-
-
-def test_a_model_that_fails_has_a_row_that_says_why_and_others_are_measured(tmp_path):
+def test_a_run_gives_every_row_its_figures_and_a_failure_its_reason(tmp_path, capsys):
     # One value a channel has no variance to train with.
-    assert run(tmp_path, "--models", "maxvit_mini", "--sizes", "32", "--modes", "train", "--batch", "1") == 1
-    (row,) = read_rows(tmp_path)
-    assert row["problem"].startswith("failed: ValueError: Expected more than 1 value per channel")
-    assert row["images_per_second"] == ""
+    out = tmp_path / "results.json"
+    networks = ["maxvit_mini", "maxvit_mini images=40x48,33x20", "maxvit_mini batch=1 size=32"]
+    assert run("--rows", *networks, "--work", "batch=2 size=48 train", "--out", out) == 1
+    assert capsys.readouterr().out.count("| maxvit_mini ") == 3
+    content = json.loads(out.read_text())
+    assert content["machine"]["torch"] == torch.__version__ and content["machine"]["threads"] == 1
+    found = content["rows"]
+    assert [row["network"] for row in found] == networks
+    for row in found[:2]:
+        assert row["problem"] == "" and len(row["seconds"]) == 2 and min(row["seconds"]) > 0
+        weights = sum(p.nbytes for p in worker.build(rows.parse_row("maxvit_mini")).parameters())
+        assert weights < row["peak"] < 2**31
+    assert found[2]["problem"].startswith("ValueError: Expected more than 1 value per channel")
+
+
+def test_a_table_holds_median_spread_and_memory(tmp_path):
+    row = rows.parse_row("maxvit_t batch=4")
+    group = rows.Group("batch=4", ("maxvit_t", "timm:convnext_tiny"))
+    results = [session.Result("maxvit_t", row, [1.0, 4.0, 2.0], 2**29), session.Result("other", row, problem="killed")]
+    assert session.table(group, results).splitlines() == [
+        "batch=4:",
+        "",
+        "| network | images/s | ms | spread | peak GiB |",
+        "| --- | --- | --- | --- | --- |",
+        "| maxvit_t | 2 | 2000.0 | 1000.0-4000.0 | 0.50 |",
+        "| other | failed: killed |  |  |  |",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("row", "message"),
     [
-        (("--models", "maxvit_huge"), "there is no model 'maxvit_huge'. Known are maxvit_t"),
-        (("--models", "timm:no_such_net"), "there is no model 'no_such_net'"),
-        (("--models", "maxvit_mini:fast"), "there is no option 'fast'"),
-        (("--models", "maxvit_mini", "--sizes", "0"), "size '0': give a positive number"),
-        (("--models", "maxvit_mini", "--sizes", "32x"), "size '32x': give a positive number"),
-        (("--models", "maxvit_mini:fold", "--modes", "train"), "folded for inference only"),
-        (("--models", "maxvit_mini:recompute"), "recomputing is for training"),
-        (("--models", "timm:maxvit_tiny_tf_224:recompute_cheap", "--modes", "train"), "option of our networks"),
-        (("--models", "torchvision:maxvit_t", "--features"), "class scores only"),
-        (("--models", "timm:resnet18:window=7"), "has no window"),
-        (("--models", "maxvit_mini", "--random-sizes", "3"), "maxvit_mini is not compiled: give maxvit_mini:compile"),
+        ("maxvit_huge", "there is no network 'maxvit_huge'"),
+        ("timm:no_such_net", "there is no network 'no_such_net'"),
+        ("maxvit_mini fast", "'fast' means nothing here"),
+        ("maxvit_mini size=0", "'size=0' means nothing here"),
+        ("maxvit_mini batch=-1", "'batch=-1' means nothing here"),
+        ("mine:maxvit_mini", "networks are NAME (ours)"),
+        ("timm:", "a row begins with a network"),
+        ("maxvit_mini fold train", "folded for inference"),
+        ("maxvit_mini recompute", "recomputing is for training"),
+        ("timm:maxvit_tiny_tf_224 cheap train", "option of our networks"),
+        ("torchvision:maxvit_t features", "class scores only"),
+        ("timm:resnet18 batch=2 images=90x80,80x90", "only our networks"),
+        ("maxvit_mini batch=3 images=90x80,80x90", "2 images for a batch of 3"),
+        ("maxvit_mini batch=1 size=96 images=90x100", "larger than the canvas"),
+        pytest.param(
+            "maxvit_mini cuda",
+            "sees no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU"),
+        ),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_wrong_usage_is_told_in_one_line_and_writes_nothing(tmp_path, capsys, arguments, message):
-    out = tmp_path / "out"
-    assert run(out, *arguments) == 2
+def test_wrong_usage_is_told_in_one_line_and_writes_nothing(tmp_path, capsys, row, message):
+    assert run("--rows", row, "--out", tmp_path / "results.md") == 2
     told = capsys.readouterr().err
     assert message in told and told.count("\n") == 1
-    assert not out.exists()
+    assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
-def test_a_gpu_that_is_not_there_is_told(tmp_path, capsys):
-    assert run(tmp_path / "out", "--models", "maxvit_mini", "--device", "cuda") == 2
-    assert "sees no CUDA device" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("arguments", [("--preset", "no_such"), ("--models", "maxvit_t", "--batch", "0"), ()])
+@pytest.mark.parametrize(
+    "arguments", [["--preset", "no"], ["--rows", "maxvit_t", "--threads", "0"], ["--rows", "net", "--out=x.csv"], []]
+)
 def test_the_parser_refuses(arguments):
     with pytest.raises(SystemExit) as stopped:
-        benchmark.main(list(arguments))
+        benchmark.main(arguments)
     assert stopped.value.code == 2
 
 
-def test_presets_of_the_command_line_exist_and_name_models_that_do():
-    assert set(benchmark.PRESETS) == set(presets.PRESETS)
-    for name, groups in presets.PRESETS.items():
-        titles = [group.title for group in groups]
-        assert len(titles) == len(set(titles)), name
-        for group in groups:
-            for text in group.models:
-                if group.workload.device == "cpu":
-                    networks.check_model(parse_model(text), group.workload)
-            for goal in group.goals:
-                assert goal.model in group.models and goal.against in (None, *group.models)
+@pytest.mark.parametrize("preset", rows.PRESETS)
+def test_presets_name_networks_that_exist_and_can_do_their_work(preset, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    session.check(rows.PRESETS[preset])
 
 
-@pytest.mark.parametrize(
-    "text", ["maxvit_t", "timm:maxvit_tiny_tf_224:window=7x7,size=896x1344", "maxvit_s:fold,compile"]
-)
-def test_a_model_is_written_as_it_is_read(text):
-    assert str(parse_model(text)) == text
+def test_a_row_is_built_as_its_words_say():
+    row = rows.parse_row("maxvit_mini fold features window=ratio batch=2 size=70x90")
+    assert (row.batch, row.size, row.window, row.source) == (2, (70, 90), "ratio", "ours")
+    network = worker.build(row)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+    assert network.network.window_size == "ratio"
+    assert [m.shape[-2:] for m in network(torch.zeros(2, 3, 70, 90))] == [(18, 23), (9, 12), (5, 6), (3, 3)]
+    assert worker.build(rows.parse_row("maxvit_mini train")).training
 
 
-def test_fitted_exponent_is_that_of_the_data():
-    pixels = [32.0**2, 64.0**2, 100.0**2, 300.0**2]
-    assert math.isclose(report.fitted_exponent(pixels, [3e-9 * p**1.25 for p in pixels]), 1.25, rel_tol=1e-9)
+@pytest.mark.parametrize(("window", "tokens"), [("", 3 * 5), (" window=4", 4 * 4)])
+def test_timm_networks_take_the_size_and_window_of_the_row(window, tokens):
+    size = "96x160" if not window else "128x128"
+    network = worker.build(rows.parse_row(f"timm:maxvit_tiny_tf_224 size={size}{window}")).network
+    assert network.stages[0].blocks[0].attn_block.attn.rel_pos.window_area == tokens
 
 
-def make_row(text, seconds, memory=8, size=(224, 224)):
-    model = parse_model(text)
-    row = session.Row("group", text, model, Workload(batch=4, size=size), text, seconds=list(seconds))
-    row.memory, row.weight_bytes, row.flops, row.flop_rate = memory, 2, 100, 200.0
-    return row
+def test_images_of_different_sizes_are_told_to_the_network():
+    with_sizes = worker.build(rows.parse_row("maxvit_mini batch=2 size=64 images=64x40,33x64"))
+    with torch.no_grad():
+        images = torch.randn(2, 3, 64, 64)
+        (scores,) = with_sizes(images)
+        assert torch.allclose(scores[0], with_sizes.network(images[:1, :, :64, :40])[0], atol=1e-5)
 
 
-def test_ratios_are_of_images_a_second_of_memory_and_of_the_peak():
-    rows = [make_row("maxvit_t", [1.0, 2.0, 1.0], 8), make_row("timm:maxvit_tiny_tf_224", [3.0], 18)]
-    texts = ("maxvit_t", "timm:maxvit_tiny_tf_224")
-    goals = (Goal(*texts, 2.9), Goal(*texts, 0.4, "memory"), Goal("maxvit_t", None, 0.72, "peak share"))
-    found = report.ratios([Group("group", texts, goals=goals)], rows)
-    assert [ratio.value for ratio in found] == [3.0, 0.5, 0.5]
-    assert [ratio.reached for ratio in found] == [True, False, False]
-
-
-def test_a_goal_without_a_speed_is_not_reached():
-    rows = [make_row("maxvit_t", [1.0]), make_row("timm:maxvit_tiny_tf_224", [])]
-    goals = (Goal("maxvit_t", "timm:maxvit_tiny_tf_224", 0.0),)
-    (ratio,) = report.ratios([Group("group", ("maxvit_t", "timm:maxvit_tiny_tf_224"), goals=goals)], rows)
-    assert ratio.value is None and not ratio.reached
-
-
-@pytest.mark.parametrize(
-    ("found", "error"),
-    [([[1.0, 4.0]], 0.0), ([[1.0, 3.0]], 0.25), ([[math.nan, 4.0]], math.inf), ([[1.0]], math.inf), ([], math.inf)],
-)
-def test_error_is_relative_to_the_largest_value_and_infinite_where_nothing_compares(found, error):
-    tensors = [torch.tensor(values) for values in found]
-    assert worker.largest_error(tensors, [torch.tensor([1.0, 4.0])]) == error
-
-
-@pytest.mark.parametrize(
-    ("text", "size", "reference"),
-    [
-        ("maxvit_t:fold", (224, 224), "timm:maxvit_tiny_tf_224:window=7x7"),
-        ("maxvit_t", (896, 1344), "timm:maxvit_tiny_tf_224:window=7x7"),
-        ("maxvit_t:img_size=832x1344", (832, 1344), "timm:maxvit_tiny_tf_224:window=26x42"),
-        ("maxvit_t:compile", (800, 1333), "maxvit_t"),  # timm takes no such size
-        ("maxvit_t:window=ratio", (640, 640), "maxvit_t:window=ratio"),  # timm resizes tables by another rule
-        ("maxvit_t.tv_in1k:dtype=bf16", (224, 224), "torchvision:maxvit_t"),
-        ("timm:maxvit_tiny_tf_224", (832, 1344), "timm:maxvit_tiny_tf_224:window=26x42"),
-        ("timm:convnext_tiny:compile", (224, 224), "timm:convnext_tiny"),
-    ],
-)
-def test_the_reference_is_another_implementation_where_one_computes_the_same(text, size, reference):
-    assert str(networks.reference_of(parse_model(text), size)) == reference
-
-
-@pytest.mark.parametrize("ours", ["maxvit_t", "maxvit_t.tv_in1k"])
-def test_a_network_and_its_reference_have_equal_outputs(ours):
-    workload = Workload(batch=1, size=(224, 224))
-    model = parse_model(ours)
-    pair = (model, networks.reference_of(model, workload.size))
-    found, wanted = (worker.Runner(each, workload).results() for each in pair)
-    error, tolerance = worker.judge(found, wanted, workload)
-    assert error <= tolerance
-    assert wanted[0].std() > 1e-3
-
-
-def test_batch_norm_statistics_are_not_trivial():
-    network = networks.build(parse_model("maxvit_mini"), TINY)
-    norm = network.stages[0].blocks[0].conv.norm1
-    assert norm.running_mean.std() > 0.05 and norm.running_var.std() > 0.1
-
-
-def test_counted_operations_are_those_of_layer_shapes():
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(4 * 16, 5))
-    work = counting.count(network, Workload(batch=2, size=(4, 4)))
-    assert work.flops == 2 * 2 * (16 * 4 * 3 * 9 + 4 * 16 * 5)
-    assert work.outputs == 2 * (4 * 16 + 5)
-    assert work.weights == 3 * 4 * 9 + 4 + 4 * 16 * 5 + 5
-    assert counting.count(network, Workload("train", batch=2, size=(4, 4))).flops == 3 * work.flops
-
-
-def test_compilations_over_random_sizes_are_counted(monkeypatch):
-    compiles = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda network, dynamic: compiles(network, dynamic=dynamic, backend="eager"))
-    monkeypatch.setattr(networks, "build", lambda model, workload: torch.nn.Conv2d(3, 4, 3))
-    model = Model("ours", "maxvit_mini", flags=frozenset({"compile"}))
-    measuring = worker.Worker(model, Workload(batch=1, size=(64, 64)), model.plain(), None, 1)
-    found = measuring.random_sizes(4)
-    assert found["compilations"] == 1
-    assert len(found["seconds"]) == 4
-    assert found["error"] <= found["tolerance"]
-
-
-def test_a_gradient_has_a_tolerance_of_its_own():
-    output, gradient = torch.tensor([1.0]), torch.tensor([1.0])
-    found = [output, gradient + 5e-4]
-    assert worker.judge(found, [output, gradient], Workload("train"))[1] == worker.GRADIENT_TOLERANCES["fp32"]
-    error, tolerance = worker.judge([output + 5e-4, gradient], [output, gradient], Workload("train"))
-    assert error > tolerance == worker.TOLERANCES["fp32"]
-
-
-def test_models_without_a_speed_are_left_out_of_the_picture(tmp_path):
-    failed = make_row("maxvit_s", [])
-    rows = [make_row("maxvit_t", [1.0]), make_row("maxvit_t", [4.0], size=(448, 448)), failed]
-    plot.draw(rows, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").stat().st_size > 1000
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
-
-
-def test_options_of_a_preset_are_told_apart_from_nonsense():
-    with pytest.raises(InputError, match="has no name"):
-        parse_model("timm:")
+def test_a_row_without_a_network_is_no_row():
+    with pytest.raises(InputError, match="begins with a network"):
+        rows.parse_row("")

@@ -1,5 +1,4 @@
 """Measures speed and memory of this package's networks beside timm's and torchvision's; see tools/benchmark.py.
 
-`specs` <- `networks`, `counting`, `memory` <- `worker`, `machine` <- `session` <- `report`, `plot`; `processes` runs
-workers, `presets` holds what is measured.
+`rows` says what is measured, `worker` measures one row in a process of its own, `session` runs rows side by side.
 """

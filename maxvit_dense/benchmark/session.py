@@ -1,240 +1,112 @@
-"""A run of groups: workers started, compared with references, timed in turns, results as rows."""
+"""Rows side by side: one process each, one repetition in turn, so that a machine that drifts does so for all."""
 
+import multiprocessing
+import os
+import platform
 import statistics
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
-from pathlib import Path
-from threading import Lock
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import timm
+import torch
+import torchvision
 
 from ..errors import InputError
-from . import machine, networks
-from .processes import WorkerFailed, WorkerProcess
-from .specs import Group, Model, Workload, parse_model
-from .worker import Worker
+from . import worker
+from .rows import Group, Row
 
-Tell = Callable[[str], None]
+_HEAD = ("network", "images/s", "ms", "spread", "peak GiB")
 
 
 @dataclass
-class Row:
-    """What was measured of one model in one group.
+class Result:
+    """What was measured of a row.
 
     Attributes:
-        group: title of the group.
-        text: the model as the group names it.
-        model: the model, parsed.
-        workload: with the model's own size and dtype in place.
-        reference: whose results its own were compared with.
-        problem: why there is no speed; "" if there is one.
-        error, tolerance: largest difference from the reference, in units of the largest value.
-        seconds: of one call, one entry a repetition.
-        memory: peak bytes of the worker's first call (compiled: its second) above those at rest.
-        weight_bytes: parameters and buffers.
-        flops, least_bytes: of one call, see `counting.Work`.
-        flop_rate, byte_rate: of the machine, medians of the group.
-        compilations, steps: of random sizes.
+        seconds: of a call, one entry a repetition.
+        peak: memory of a call in bytes, weights included.
+        problem: why there are no figures.
     """
 
-    group: str
-    text: str
-    model: Model
-    workload: Workload
-    reference: str
-    problem: str = ""
-    error: float | None = None
-    tolerance: float | None = None
+    network: str
+    row: Row
     seconds: list[float] = field(default_factory=list)
-    memory: int | None = None
-    first_call: float | None = None
-    weight_bytes: int | None = None
-    flops: int | None = None
-    least_bytes: int | None = None
-    flop_rate: float | None = None
-    byte_rate: float | None = None
-    compilations: int | None = None
-    steps: int | None = None
+    peak: int | None = None
+    problem: str = ""
 
-    @property
-    def median(self) -> float | None:
-        """Seconds a call."""
-        return statistics.median(self.seconds) if self.seconds else None
-
-    @property
-    def images_per_second(self) -> float | None:
-        return self.workload.batch / self.median if self.seconds else None
-
-    @property
-    def peak_memory(self) -> int | None:
-        """Bytes: weights, and what a call needs beyond them; None where there is no speed, or sizes are random."""
-        return self.weight_bytes + self.memory if self.seconds and self.memory is not None else None
-
-    @property
-    def peak_share(self) -> float | None:
-        """Rate of operations over that of the machine's matrix product."""
-        return self.flops / self.median / self.flop_rate if self.seconds and self.flop_rate else None
-
-    @property
-    def bandwidth_share(self) -> float | None:
-        """Least traffic a second over the machine's copy; None in training, whose traffic is not counted."""
-        known = self.seconds and self.byte_rate and self.least_bytes
-        return self.least_bytes / self.median / self.byte_rate if known else None
+    def cells(self) -> tuple[str, ...]:
+        if self.problem:
+            return (self.network, f"failed: {self.problem}", "", "", "")
+        median = statistics.median(self.seconds)
+        spread = f"{min(self.seconds) * 1e3:.1f}-{max(self.seconds) * 1e3:.1f}"
+        speed = f"{self.row.batch / median:.3g}"
+        return self.network, speed, f"{median * 1e3:.1f}", spread, f"{self.peak / 2**30:.2f}"
 
 
-def check_groups(groups: tuple[Group, ...]) -> None:
-    """Says what is wrong with any of the groups before the first one runs.
+def check(groups: list[Group]) -> None:
+    """Says what cannot be measured before anything runs.
 
     Raises:
-        InputError: see `specs.parse_model` and `networks.check_model`; compilations to count where none takes place.
+        InputError: see ``rows.parse_row``; a network that does not exist; a GPU that is not there.
     """
-    for group in groups:
-        for text in [*group.models, *([group.reference] if group.reference else [])]:
-            networks.check_model(parse_model(text), group.workload)
-        for model in map(parse_model, group.models):
-            if group.random_sizes and "compile" not in model.flags:
-                compiled = replace(model, flags=model.flags | {"compile"})
-                raise InputError(f"random sizes count compilations, and {model} is not compiled: give {compiled}")
+    known = dict(ours=timm.is_model, timm=timm.is_model, torchvision=torchvision.models.list_models().__contains__)
+    for row in (row for group in groups for row in group.rows):
+        if not known[row.source](row.name):
+            raise InputError(f"{row.text!r}: there is no network {row.name!r}; see timm.list_models() or torchvision's")
+        if "cuda" in row.flags and not torch.cuda.is_available():
+            raise InputError(f"{row.text!r}: PyTorch sees no CUDA device here; leave out cuda")
 
 
-def _is_reference(row: Row) -> bool:
-    """Whether a row computes the very results that it is compared with."""
-    own = networks.reference_of(row.model, row.workload.size)
-    plain = row.workload.dtype == "fp32" and not row.model.flags
-    return plain and own.source == row.model.source and str(own) == row.reference
+def measure(group: Group, threads: int | None, tell: Callable[[str], None]) -> list[Result]:
+    """Measures a group; a row that fails has a result that says so."""
+    tell(group.work)
+    results = [Result(*pair) for pair in zip(group.networks, group.rows, strict=True)]
+    # Processes are forked from a server that has imported everything and computed nothing: PyTorch's threads and
+    # CUDA's context do not survive a fork, and an import takes as long as many a measurement.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([worker.__name__])
+    with ExitStack() as stack:
+        pools = [stack.enter_context(ProcessPoolExecutor(1, mp_context=context)) for _ in results]
+        for result, pool in zip(results, pools, strict=True):
+            tell(f"  {result.network}")
+            result.peak = _call(result, pool, worker.start, result.row, threads)
+        for _ in range(group.repetitions):
+            for result, pool in zip(results, pools, strict=True):
+                if not result.problem:
+                    result.seconds.append(_call(result, pool, worker.repeat))
+    return results
 
 
-class Session:
-    """Runs groups one after another.
+def _call(result: Result, pool: ProcessPoolExecutor, *task):
+    try:
+        return pool.submit(*task).result()
+    except Exception as error:  # a network may fail in any way, or its process be killed for want of memory
+        result.problem = f"{type(error).__name__}: {error}".splitlines()[0]
+        return None
 
-    Args:
-        folder: for results of references, which groups share.
-        threads: of PyTorch in each worker; None for its default.
-        tell: receives a line of progress.
-    """
 
-    def __init__(self, folder: Path, threads: int | None = None, tell: Tell = lambda line: None):
-        self.folder, self.threads, self.tell = folder, threads, tell
-        self._references: dict[tuple, Path] = {}
-        self._one_reference = Lock()  # at a time: of two that need the same, the second finds its file
+def machine(threads: int | None) -> dict[str, str | int | None]:
+    """Names and versions that figures depend on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as stream:
+        names = [line.partition(":")[2].strip() for line in stream if line.startswith("model name")]
+    return dict(
+        processor=next(iter(names), platform.machine()),
+        cores=len(os.sched_getaffinity(0)),
+        threads=threads or torch.get_num_threads(),
+        load=round(os.getloadavg()[0], 2),
+        gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        torch=torch.__version__,
+        torchvision=torchvision.__version__,
+        timm=timm.__version__,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
 
-    def run(self, group: Group) -> list[Row]:
-        """Measures one group; a model that fails or differs has a row that says so."""
-        self.tell(group.title)
-        rows = [self._row(group, text) for text in group.models]
-        # Those that are references come first: they write what others are compared with.
-        rows_in_order = sorted(rows, key=lambda row: not _is_reference(row))
-        # Half of a compilation has one thread.
-        at_once = 2 if all("compile" in row.model.flags for row in rows) else 1
-        with ExitStack() as stack:
-            with ThreadPoolExecutor(at_once) as pool:
-                started = list(pool.map(lambda row: self._started(stack, row, group), rows_in_order))
-            workers = [(row, worker) for row, worker in zip(rows_in_order, started, strict=True) if worker]
-            if not group.random_sizes:
-                self._measure(group, workers)
-        return rows
 
-    def _row(self, group: Group, text: str) -> Row:
-        model = parse_model(text)
-        workload = group.workload.of(model)
-        if group.reference:
-            reference = parse_model(group.reference).plain()
-        else:
-            reference = networks.reference_of(model, workload.size)
-        return Row(group.title, text, model, workload, str(reference))
-
-    @contextmanager
-    def _worker(self, model: Model, workload: Workload, reference: Model, path: Path) -> Iterator[WorkerProcess]:
-        process = WorkerProcess(partial(Worker, model, workload, reference, path, self.threads))
-        try:
-            yield process
-        finally:
-            process.close()
-
-    def _started(self, stack: ExitStack, row: Row, group: Group) -> WorkerProcess | None:
-        """The prepared worker of a row, or None where the row has a problem."""
-        reference = parse_model(row.reference)
-        try:
-            if group.random_sizes:
-                self._random_sizes(row, reference, group.random_sizes)
-                return None
-            with self._one_reference:
-                path = self._reference(row, reference)
-            worker = stack.enter_context(self._worker(row.model, row.workload, reference, path))
-            for name, value in worker.call("prepare").items():
-                setattr(row, name, value)
-        except WorkerFailed as error:
-            row.problem = f"failed: {error}"
-            self.tell(f"  {row.text}: {row.problem}")
-            return None
-        self._judge(row)
-        self.tell(f"  {row.text}: {row.problem or f'equals {row.reference}, largest error {row.error:.1e}'}")
-        return None if row.problem else worker
-
-    @staticmethod
-    def _judge(row: Row) -> None:
-        if not row.error <= row.tolerance:
-            row.problem = (
-                f"outputs differ from {row.reference}: largest error {row.error:.1e}, allowed {row.tolerance:g}"
-            )
-
-    def _reference(self, row: Row, reference: Model) -> Path:
-        """File of the reference's results, computed once a session, in a process that ends with it.
-
-        A row that is the reference writes them itself, with its first call.
-        """
-        workload = replace(row.workload, dtype="fp32")
-        key = (reference, workload)
-        path = self._references.setdefault(key, self.folder / f"reference{len(self._references)}.pt")
-        if not path.exists() and not _is_reference(row):
-            with self._worker(reference, workload, reference, path) as worker:
-                worker.call("write_reference")
-        return path
-
-    def _random_sizes(self, row: Row, reference: Model, steps: int) -> None:
-        with self._worker(row.model, row.workload, reference, self.folder / "unused.pt") as worker:
-            found = worker.call("random_sizes", steps)
-        row.seconds, row.steps = found.pop("seconds"), steps
-        for name, value in found.items():
-            setattr(row, name, value)
-        self._judge(row)
-        if row.problem:
-            row.seconds = []
-
-    def _measure(self, group: Group, workers: list[tuple[Row, WorkerProcess]]) -> None:
-        """Rounds of one repetition each, the machine's own rates among them; every round begins with another model."""
-        if not workers:
-            return
-        dtypes = sorted({row.workload.dtype for row, _ in workers})
-        with ExitStack() as stack:
-            peaks = {dtype: self._peak_worker(stack, group.workload, dtype) for dtype in dtypes}
-            rates: dict[str, list[dict]] = {dtype: [] for dtype in dtypes}
-            started = time.monotonic()
-            for done in range(group.repetitions):
-                if done and group.seconds and time.monotonic() - started > group.seconds:
-                    break
-                for dtype, worker in peaks.items():
-                    rates[dtype].append(worker.call("repeat"))
-                for i in range(len(workers)):
-                    self._repeat(*workers[(i + done) % len(workers)])
-        for row, _ in workers:
-            measured = rates[row.workload.dtype]
-            row.flop_rate = statistics.median(rate["flop_rate"] for rate in measured)
-            row.byte_rate = statistics.median(rate["byte_rate"] for rate in measured)
-
-    def _peak_worker(self, stack: ExitStack, workload: Workload, dtype: str) -> WorkerProcess:
-        worker = WorkerProcess(partial(machine.PeakWorker, replace(workload, dtype=dtype), self.threads))
-        stack.callback(worker.close)
-        worker.call("prepare")
-        return worker
-
-    def _repeat(self, row: Row, worker: WorkerProcess) -> None:
-        if row.problem:
-            return
-        try:
-            row.seconds.append(worker.call("repeat"))
-        except WorkerFailed as error:
-            row.problem = f"failed: {error}"
-            row.seconds = []
+def table(group: Group, results: list[Result]) -> str:
+    """A group as a Markdown table."""
+    rows = [_HEAD, ("---",) * len(_HEAD), *(result.cells() for result in results)]
+    return "\n".join([f"{group.work}:", "", *(f"| {' | '.join(cells)} |" for cells in rows), ""])

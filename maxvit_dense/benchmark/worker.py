@@ -1,220 +1,134 @@
-"""One network in one process: built, compared with its reference, then run once whenever it is told to."""
+"""One row in one process: built, warmed up, then run whenever it is asked to."""
 
 import contextlib
+import ctypes
 import math
-import random
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
+import timm
 import torch
+import torchvision
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
-from . import networks
-from .counting import count
-from .memory import PeakMemory
-from .specs import Model, Size, Workload
+from ..sizes import ceil_div
+from .rows import Row
 
-# A repetition of a fast model is as many calls as take this long, so that the clock and the pipe do not count.
-LEAST_SECONDS = 0.2
-_SLOW_SECONDS = 5.0  # a first call of an eager model that took so long is warm-up enough
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-
-# Largest difference allowed, in units of the reference's largest value. Measured with MaxViT-T at 224 against timm and
-# torchvision (PyTorch 2.14.1, CPU): outputs 3e-7 in eval and 2e-6 in training for float32, 7e-3 and 9e-3 for bfloat16,
-# 2.7e-2 for maps; the first weight's gradient, which has come through all layers twice, 4e-5 and 0.14.
-# float16 has 8 times bfloat16's precision.
-TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "bf16": 6e-2}
-GRADIENT_TOLERANCES = {"fp32": 1e-3, "fp16": 5e-2, "bf16": 0.4}
+_LEAST_SECONDS = 0.2  # a repetition of a fast network is as many calls as take this long
+_step: "Step | None" = None  # of this process
 
 
-class Runner:
-    """A model that does its workload once a call.
+class Step:
+    """What one call of a row does, on random weights and images."""
 
-    Args:
-        model: what is measured.
-        workload: with the model's own size and dtype in place (``Workload.of``).
-        dynamic: compile with free sizes.
-    """
+    def __init__(self, row: Row):
+        torch.manual_seed(0)
+        self.row = row
+        device = "cuda" if "cuda" in row.flags else "cpu"
+        layout = torch.channels_last if "channels_last" in row.flags else torch.contiguous_format
+        self.network = build(row).to(device=device, memory_format=layout)
+        self.images = torch.randn(row.batch, 3, *row.size).to(device=device, memory_format=layout)
+        self.called = torch.compile(self.network) if "compile" in row.flags else self.network
+        formats = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        dtype = next((formats[flag] for flag in row.flags & formats.keys()), None)
+        self.calls = 1  # a repetition
+        self.autocast = torch.autocast(device, dtype) if dtype else contextlib.nullcontext()
 
-    def __init__(self, model: Model, workload: Workload, dynamic: bool = False):
-        # "fp32" means it: cuDNN would take TF32 for convolutions, with 10 bits.
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        self.model, self.workload = model, workload
-        layout = torch.channels_last if "channels_last" in model.flags else torch.contiguous_format
-        self.network = networks.build(model, workload).to(device=workload.device, memory_format=layout)
-        self.images = networks.images_for(workload).to(device=workload.device, memory_format=layout)
-        compiled = "compile" in model.flags
-        self.call: Callable = torch.compile(self.network, dynamic=dynamic) if compiled else self.network
-
-    def __call__(self, images: Tensor | None = None) -> list[Tensor]:
-        """Runs once; returns the outputs. In training the gradients are there until the next call."""
-        train = self.workload.mode == "train"
-        if train:
-            self.network.zero_grad(set_to_none=True)
-        with torch.set_grad_enabled(train), self._autocast():
-            outputs = self.call(self.images if images is None else images)
-            outputs = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    def __call__(self) -> None:
+        train = "train" in self.row.flags
+        with torch.set_grad_enabled(train), self.autocast:
+            outputs = self.called(self.images)
             loss = sum(output.float().square().mean() for output in outputs) if train else None
         if train:
             loss.backward()
-        return outputs
-
-    def _autocast(self) -> contextlib.AbstractContextManager:
-        dtype = _AUTOCAST.get(self.workload.dtype)
-        return torch.autocast(self.workload.device, dtype) if dtype else contextlib.nullcontext()
-
-    def results(self) -> list[Tensor]:
-        """What is compared: outputs, and in training the gradient that came through all layers, in fp32 on the CPU."""
-        found = self()
-        if self.workload.mode == "train":
-            found = [*found, _first_weight(self.network).grad]
-        found = [value.detach().float().cpu() for value in found]
-        self.network.zero_grad(set_to_none=True)
-        return found
+            self.network.zero_grad(set_to_none=True)
 
 
-def _first_weight(network: nn.Module) -> Tensor:
-    return next(p for p in network.parameters() if p.dim() == 4)
+class _Maps(nn.Module):
+    """Lists of results: the last four feature maps, or scores alone."""
+
+    def __init__(self, network: nn.Module, row: Row):
+        super().__init__()
+        self.network, self.features = network, "features" in row.flags
+        self.options = dict(sizes=list(row.images)) if row.images else {}
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        if self.features:
+            return self.network.forward_intermediates(images, indices=4, intermediates_only=True, **self.options)
+        return [self.network(images, **self.options)]
 
 
-def largest_error(found: list[Tensor], wanted: list[Tensor]) -> float:
-    """Largest difference of any result, in units of that result's largest value; infinite for NaN or other shapes."""
-    if [f.shape for f in found] != [w.shape for w in wanted]:
-        return math.inf
-    errors = []
-    for f, w in zip(found, wanted, strict=True):
-        error = ((f - w).abs().max() / w.abs().max().clamp_min(1e-12)).item()
-        errors.append(error if math.isfinite(error) else math.inf)
-    return max(errors)
+def build(row: Row) -> nn.Module:
+    """The network of a row on the CPU, in its mode."""
+    options = {} if row.source != "ours" or row.window is None else dict(window_size=row.window)
+    if row.source == "torchvision":
+        options = dict(input_size=row.size) if row.name == "maxvit_t" else {}
+        network = torchvision.models.get_model(row.name, weights=None, **options)
+    else:
+        network = timm.create_model(row.name, **options)
+    if row.source == "timm" and hasattr(network, "set_input_size"):
+        _set_timm_size(network, row)
+    network.train("train" in row.flags)
+    if row.flags & {"recompute", "cheap"}:
+        network.set_grad_checkpointing("cheap" if "cheap" in row.flags else True)
+    if "fold" in row.flags:
+        network = reparameterize_model(network, inplace=True)
+    return _Maps(network, row)
 
 
-def judge(found: list[Tensor], wanted: list[Tensor], workload: Workload) -> tuple[float, float]:
-    """Error and tolerance of the result that is worst for its tolerance; in training the last one is a gradient."""
-    if len(found) != len(wanted):
-        return math.inf, TOLERANCES[workload.dtype]
-    tolerances = [TOLERANCES[workload.dtype]] * len(wanted)
-    if workload.mode == "train":
-        tolerances[-1] = GRADIENT_TOLERANCES[workload.dtype]
-    errors = [largest_error([f], [w]) for f, w in zip(found, wanted, strict=True)]
-    return max(zip(errors, tolerances, strict=True), key=lambda pair: pair[0] / pair[1])
+def _set_timm_size(network: nn.Module, row: Row) -> None:
+    """timm's MaxViT has windows of 1/32 of the image by default; its Swin, left to itself, of 1/8 of the map."""
+    ratio = tuple(ceil_div(side, 32) for side in row.size)
+    if row.name.startswith("maxvit"):
+        window = row.window if isinstance(row.window, tuple) else ratio
+        network.set_input_size(row.size, window_size=window, grid_size=window)
+    else:
+        window = {"ratio": ratio, None: (7, 7)}.get(row.window, row.window)
+        network.set_input_size(row.size, **(dict(window_size=window) if row.name.startswith("swin") else {}))
 
 
-class Worker:
-    """Answers the commands of `session`, which are its public methods.
+def start(row: Row, threads: int | None) -> int:
+    """Builds a row's network, compiles it and warms it up; peak memory of a call in bytes, weights included.
 
-    Args:
-        model, workload: see ``Runner``.
-        reference: file of the results that the model's must equal; written by the first that computes them.
-        reference_model: whose results these are.
-        threads: of PyTorch; None for its default.
+    On CUDA that of PyTorch's allocator; on Linux the kernel's mark of resident memory, above that before the weights.
     """
-
-    def __init__(self, model: Model, workload: Workload, reference_model: Model, reference: Path, threads: int | None):
-        if threads:
-            torch.set_num_threads(threads)
-        self.model, self.workload = model, workload
-        self.reference_model, self.reference = reference_model, reference
-        self.runner: Runner | None = None
-        self.calls = 1
-        self.memory = PeakMemory(workload.device)
-        self.peak = 0
-        self.first = 0.0
-
-    def write_reference(self) -> None:
-        """Computes the reference's own results."""
-        workload = replace(self.workload, dtype="fp32")
-        torch.save(Runner(self.reference_model, workload).results(), self.reference)
-
-    def prepare(self) -> dict:
-        """Builds, counts, compares and warms up.
-
-        Returns:
-            error and tolerance of the comparison, memory and time of the first call, and what `counting.Work` counts;
-            see ``Row`` for units.
-        """
-        counted = networks.build(networks.counted_as(self.model, self.workload.size), self.workload)
-        work = count(counted, self.workload)
-        del counted
-        self.runner = Runner(self.model, self.workload)
-        self.memory.reset()
-        started = time.perf_counter()
-        found = self.runner.results()
-        self.first = time.perf_counter() - started
-        self.peak = self.memory.read()
-        if not self.reference.exists():  # this model is the reference
-            torch.save(found, self.reference)
-        error, tolerance = judge(found, torch.load(self.reference, weights_only=True), self.workload)
-        if error <= tolerance:
-            self._warm_up()
-        weights = sum(p.nbytes for p in [*self.runner.network.parameters(), *self.runner.network.buffers()])
-        item = 4 if self.workload.dtype == "fp32" else 2
-        return dict(
-            error=error,
-            tolerance=tolerance,
-            memory=self.peak,
-            first_call=self.first,
-            flops=work.flops,
-            least_bytes=work.least_bytes(item) if self.workload.mode == "eval" else None,
-            weight_bytes=weights,
-        )
-
-    def _warm_up(self) -> None:
-        seconds = self.first
-        compiled = "compile" in self.model.flags
-        if self.first < _SLOW_SECONDS or compiled:
-            self.memory.reset()
-            self.repeat()
-            if compiled:  # the first call's memory was the compiler's too
-                self.peak = self.memory.read()
-            seconds = self.repeat()
-        self.calls = max(1, math.ceil(LEAST_SECONDS / seconds))
-
-    def repeat(self) -> float:
-        """Seconds a call of one repetition."""
-        self._synchronize()
-        started = time.perf_counter()
-        for _ in range(self.calls):
-            self.runner()
-        self._synchronize()
-        seconds = (time.perf_counter() - started) / self.calls
-        self.runner.network.zero_grad(set_to_none=True)
-        return seconds
-
-    def _synchronize(self) -> None:
-        if self.workload.device == "cuda":
-            torch.cuda.synchronize()
-
-    def random_sizes(self, steps: int, seed: int = 0) -> dict:
-        """Runs images of random sizes, from half a side of the workload's up to it, compiled with free sizes.
-
-        Returns:
-            compilations; seconds of each step, those that compile among them; error of the last step against the
-            network as it is without compilation.
-        """
-        torch._dynamo.reset()
-        torch._dynamo.utils.counters.clear()
-        runner = Runner(self.model, self.workload, dynamic=True)
-        draw = random.Random(seed)
-        seconds = []
-        for _ in range(steps):
-            size = tuple(draw.randint(side // 2, side) for side in self.workload.size)
-            images = self._images(size)
-            started = time.perf_counter()
-            found = runner(images)
-            self._synchronize()
-            seconds.append(time.perf_counter() - started)
-        runner.call = runner.network
-        error = largest_error(_detached(found), _detached(runner(images)))
-        compilations = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-        return dict(compilations=compilations, seconds=seconds, error=error, tolerance=TOLERANCES[self.workload.dtype])
-
-    def _images(self, size: Size) -> Tensor:
-        workload = replace(self.workload, size=size)
-        return networks.images_for(workload).to(self.workload.device)
+    global _step
+    if threads:
+        torch.set_num_threads(threads)
+    # "fp32" means it: cuDNN would take TF32, with 10 bits, for convolutions.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    _step = Step(row)
+    weights = sum(value.nbytes for value in [*_step.network.parameters(), *_step.network.buffers()])
+    _step()
+    _reset_peak(row)
+    at_rest = 0 if "cuda" in row.flags else _resident("VmRSS") - weights
+    _step.calls = math.ceil(_LEAST_SECONDS / repeat(1))
+    return torch.cuda.max_memory_allocated() if "cuda" in row.flags else max(weights, _resident("VmHWM") - at_rest)
 
 
-def _detached(results: list[Tensor]) -> list[Tensor]:
-    return [value.detach().float() for value in results]
+def _reset_peak(row: Row) -> None:
+    if "cuda" in row.flags:
+        torch.cuda.reset_peak_memory_stats()
+        return
+    # What malloc keeps for later would hide as much of the call's own.
+    ctypes.CDLL(None).malloc_trim(0)
+    with contextlib.suppress(OSError):  # some containers forbid it: then the mark is that of the first call
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as stream:
+            stream.write("5")
+
+
+def _resident(key: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as stream:
+        return next(int(line.split()[1]) * 1024 for line in stream if line.startswith(f"{key}:"))
+
+
+def repeat(calls: int | None = None) -> float:
+    """Seconds a call of one repetition, of the row that this process has started."""
+    calls = calls or _step.calls
+    synchronize = torch.cuda.synchronize if "cuda" in _step.row.flags else lambda: None
+    synchronize()
+    started = time.perf_counter()
+    for _ in range(calls):
+        _step()
+    synchronize()
+    return (time.perf_counter() - started) / calls
