@@ -16,7 +16,7 @@ if not __package__:  # python tools/demo.py, of a checkout
     __package__ = "tools"
 
 CONFIG = "demo_maskrcnn_maxvit_mini_sample"
-_ROWS, _COLUMNS, _MARGIN = 4, 3, 8
+_ROWS, _COLUMNS, _CELL = 4, 3, (640, 320)  # truth left, found right
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,70 +32,52 @@ def _say(text: str) -> None:
 
 
 def write_sheet(pictures: list[Path], path: Path) -> None:
-    """Lays pictures out in rows of one sheet, scaled to the same width; written aside, then renamed."""
-    from PIL import Image
+    """Lays pictures out in rows of one sheet."""
+    from PIL import Image, ImageOps
 
-    images = [Image.open(picture).convert("RGB") for picture in pictures[: _ROWS * _COLUMNS]]
-    width = 2 * max(image.width for image in images)
-    images = [image.resize((width, round(image.height * width / image.width))) for image in images]
-    height = max(image.height for image in images)
-    rows = -(-len(images) // _COLUMNS)
-    size = (_COLUMNS * (width + _MARGIN) + _MARGIN, rows * (height + _MARGIN) + _MARGIN)
-    sheet = Image.new("RGB", size, "white")
-    for i, image in enumerate(images):
-        row, column = divmod(i, _COLUMNS)
-        sheet.paste(image, (_MARGIN + column * (width + _MARGIN), _MARGIN + row * (height + _MARGIN)))
-    aside = path.with_suffix(".part.png")
-    sheet.save(aside)
-    aside.replace(path)
+    from maxvit_dense.files import file_written_aside
 
-
-def _train(data: Path, work_dir: Path) -> int:
-    from .train import main as train
-
-    arguments = [CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
-    if (work_dir / "last_checkpoint").is_file():
-        arguments.append("--resume")
-    return train(arguments)
-
-
-def _evaluate(data: Path, work_dir: Path, pictures: Path, metrics: Path) -> int:
-    from .test import main as test
-
-    checkpoint = Path((work_dir / "last_checkpoint").read_text().strip())
-    arguments = [CONFIG, str(work_dir / checkpoint.name), "--data-root", str(data / "coco")]
-    return test([*arguments, "--work-dir", str(work_dir), "--show-dir", str(pictures), "--out", str(metrics)])
+    pictures = pictures[: _ROWS * _COLUMNS]
+    width, height = _CELL
+    sheet = Image.new("RGB", (_COLUMNS * width, -(-len(pictures) // _COLUMNS) * height), "white")
+    for i, picture in enumerate(pictures):
+        image = ImageOps.pad(Image.open(picture).convert("RGB"), (width - 8, height - 8), color="white")
+        sheet.paste(image, (i % _COLUMNS * width + 4, i // _COLUMNS * height + 4))
+    with file_written_aside(path) as partial:
+        sheet.save(partial, "PNG")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all steps done, else that of the step that failed."""
     args = _parser().parse_args(argv)
     data, work_dir = Path(args.data), Path(args.work_dir)
+    pictures, metrics, sheet = work_dir / "pictures", work_dir / "metrics.json", work_dir / "demo.png"
+    common = [CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
     begin = time.monotonic()
 
-    from .make_sample_data import main as make_sample_data
+    from . import make_sample_data, test, train
 
     _say(f"1/4 drawing the sample data set in {data}")
-    code = make_sample_data([str(data)])
-    if code:
+    if code := make_sample_data.main([str(data)]):
         return code
 
     if args.fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
     _say(f"2/4 training {CONFIG}; loss, time left and memory follow")
-    code = _train(data, work_dir)
-    if code:
+    resume = ["--resume"] if (work_dir / "last_checkpoint").is_file() else []
+    if code := train.main([*common, *resume]):
         return code
 
     _say("3/4 evaluating on images that it has not seen")
-    pictures, metrics = work_dir / "pictures", work_dir / "metrics.json"
     shutil.rmtree(pictures, ignore_errors=True)
-    code = _evaluate(data, work_dir, pictures, metrics)
-    if code:
+
+    from mmengine.runner import find_latest_checkpoint
+
+    checkpoint = work_dir / Path(find_latest_checkpoint(str(work_dir))).name
+    if code := test.main([*common, str(checkpoint), "--show-dir", str(pictures), "--out", str(metrics)]):
         return code
 
     _say("4/4 drawing")
-    sheet = work_dir / "demo.png"
     write_sheet(sorted(pictures.glob("*.jpg")) + sorted(pictures.glob("*.png")), sheet)
     found = json.loads(metrics.read_text())["metrics"]
     print(f"\nbox AP50 {found['coco/bbox_mAP_50']:.3f}, mask AP50 {found['coco/segm_mAP_50']:.3f} on unseen images")

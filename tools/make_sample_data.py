@@ -6,7 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
+if not __package__:  # python tools/make_sample_data.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
 
 
 def _number(kind: type, least: float, most: float) -> Callable[[str], float]:
