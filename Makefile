@@ -26,13 +26,14 @@ PIP := PIP_USER=0 PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-vers
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-upstream test-clients lint benchmark dist clean
+.PHONY: help setup demo test test-upstream test-clients test-oldest lint benchmark dist clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
 	@echo "make test-upstream  the tests that touch OpenMMLab, with upstream's mmengine, mmcv-lite, mmdet, mmsegmentation"
 	@echo "make test-clients   smp, transformers, PEFT, lightning, OpenVINO, ... with our networks"
+	@echo "make test-oldest    the core with the least PyTorch and timm that it runs on (an environment of its own, 5 GB)"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make dist   build wheel and sdist in dist/ and check them"
@@ -90,6 +91,17 @@ UPSTREAM_TESTS := $(addprefix tests/test_,openmmlab_backbone.py configs.py check
 test-upstream: setup $(UPSTREAM)/.done
 	PYTHONPATH="$(CURDIR):$(abspath $(UPSTREAM))" OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) --dist worksteal -r s \
 	$(UPSTREAM_TESTS) $(ARGS)
+
+.venv-oldest/.maxvit_dense: requirements/oldest.txt
+	$(call venv,.venv-oldest)
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check --no-compile -r $<
+	@touch $@
+
+OLDEST_TESTS := $(addprefix tests/,$(addprefix test_,any_size.py timm_parity.py timm_interface.py mbconv.py partition.py \
+	rel_pos.py recompute.py features.py ragged.py) clients/test_layers.py clients/test_torch_func.py)
+test-oldest: .venv-oldest/.maxvit_dense
+	PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal -r s \
+	$(OLDEST_TESTS) $(ARGS)
 
 CLIENTS := $(VENV)/clients
 $(CLIENTS)/.done: requirements/clients.txt | $(STAMP)

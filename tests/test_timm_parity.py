@@ -71,6 +71,8 @@ def test_every_parameter_gradient_equals_timm(timm_size, img_size):
 
 def test_timm_at_another_size_with_window_7_is_the_same_function():
     reference, ours = pair("tiny", 224)
+    if not hasattr(reference, "set_input_size"):
+        pytest.skip("needs a timm whose MaxViT can change its window")
     reference.set_input_size((448, 672), window_size=(7, 7), grid_size=(7, 7))
     images = torch.randn(1, 3, 448, 672)
     with torch.no_grad():

@@ -32,7 +32,7 @@ def test_ptflops(network, macs):
     counted, _ = ptflops.get_model_complexity_info(
         network, (3, 224, 224), as_strings=False, print_per_layer_stat=False, backend="pytorch"
     )
-    assert counted == pytest.approx(macs, rel=0.06)  # it counts activations and norms too
+    assert counted == pytest.approx(macs, rel=0.03)  # with activations and norms
 
 
 def test_torchinfo_sees_every_layer(network):
@@ -46,4 +46,4 @@ def test_fvcore(network, macs):
     fvcore = pytest.importorskip("fvcore.nn", reason="needs fvcore (requirements/clients.txt)")
     counted = fvcore.FlopCountAnalysis(network, torch.randn(1, 3, 224, 224))
     counted.unsupported_ops_warnings(False)
-    assert counted.total() == pytest.approx(macs, rel=0.05)
+    assert counted.total() == pytest.approx(macs, rel=0.03)
