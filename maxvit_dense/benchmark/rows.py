@@ -37,7 +37,7 @@ class Row:
 
 def parse_row(text: str) -> Row:
     """Reads "[timm:|torchvision:]NAME", then flags and KEY=VALUE, for example
-    "maxvit_t train features batch=4 size=544x672 window=ratio images=400x534,534x400,400x600,400x667".
+    "maxvit_t train features batch=4 size=544x672 images=400x534,534x400,400x600,400x667".
 
     Raises:
         InputError: a word that means nothing here; what contradicts another. Names are checked when networks are made.
@@ -117,7 +117,7 @@ _PEERS = ("timm:swin_tiny_patch4_window7_224", "timm:convnext_tiny")
 # timm takes sizes that its window divides: this is its nearest to 800x1333.
 _TIMM_DENSE = f"{_TIMM} window=7 size=896x1344"
 # Images of COCO as detectors resize and pad them: they fill 64% of the canvas.
-_CANVAS, _MIXED = "size=544x672", "images=400x534,534x400,400x600,400x667"
+_CANVAS, _MIXED = "size=384x480", "images=284x380,380x284,284x426,284x475"
 _CANVAS_GPU, _MIXED_GPU = "size=1088x1344", "images=800x1067,1067x800,800x1199,800x1333"
 
 
