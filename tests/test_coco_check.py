@@ -16,7 +16,6 @@ from maxvit_dense.openmmlab.data.coco_check import (  # noqa: E402
     inspect_coco,
     reaches_outside,
     read_annotations,
-    refuse_faults,
 )
 from maxvit_dense.openmmlab.data.datasets import (  # noqa: E402
     DropOutsideBoxes,
@@ -24,6 +23,7 @@ from maxvit_dense.openmmlab.data.datasets import (  # noqa: E402
     leaf_datasets,
     replace_data_root,
 )
+from maxvit_dense.openmmlab.data.faults import refuse  # noqa: E402
 
 CLASSES = ("circle", "square")
 
@@ -122,21 +122,21 @@ def change(path, value):
 
 
 PLANTED = [
-    ("broken image", change(["images", 1, "width"], None), "entry 1 lacks width"),
-    ("broken image", change(["images", 0, "height"], 0), "entry 0 lacks height and width above 0"),
-    ("broken annotation", change(["annotations", 2, "bbox"], [1, 2, 3]), "entry 2 lacks bbox of four"),
-    ("broken annotation", change(["annotations", 0, "area"], None), "entry 0 lacks area"),
-    ("broken annotation", change(["annotations", 1, "iscrowd"], None), "entry 1 lacks iscrowd"),
-    ("broken annotation", change(["annotations", 1], "text"), "entry 1 lacks id"),
+    ("image entry", change(["images", 1, "width"], None), "entry 1 lacks width"),
+    ("image entry", change(["images", 0, "height"], 0), "entry 0 lacks height and width above 0"),
+    ("annotation entry", change(["annotations", 2, "bbox"], [1, 2, 3]), "entry 2 lacks bbox of four"),
+    ("annotation entry", change(["annotations", 0, "area"], None), "entry 0 lacks area"),
+    ("annotation entry", change(["annotations", 1, "iscrowd"], None), "entry 1 lacks iscrowd"),
+    ("annotation entry", change(["annotations", 1], "text"), "entry 1 lacks id"),
     ("unknown category", change(["categories", 1, "name"], "cat"), "cat"),
     ("absent category", change(["categories", 1], None), "square"),
-    ("repeated category", change(["categories", 1, "name"], "circle"), "circle"),
+    ("class twice", change(["categories", 1, "name"], "circle"), "circle"),
     ("category order", lambda c: c["categories"].reverse(), "square is where the config has circle"),
-    ("repeated image", change(["images", 1, "id"], 1), "1"),
-    ("repeated annotation", change(["annotations", 1, "id"], 3), "3"),
+    ("image id", change(["images", 1, "id"], 1), "1"),
+    ("annotation id", change(["annotations", 1, "id"], 3), "3"),
     ("dangling annotation", change(["annotations", 1, "image_id"], 9), "2"),
     ("dangling annotation", change(["annotations", 1, "category_id"], 9), "2"),
-    ("no mask", change(["annotations", 1, "segmentation"], []), "2"),
+    ("no segmentation", change(["annotations", 1, "segmentation"], []), "2"),
     ("box outside", change(["annotations", 1, "bbox"], [30, 5, 20, 20]), "[30, 5, 20, 20] in 1.jpg (40x30"),
     ("box outside", change(["annotations", 0, "bbox"], [-3, 0, 9, 9]), "[-3, 0, 9, 9] in 1.jpg"),
     ("box outside", change(["annotations", 0, "bbox"], [0, float("nan"), 9, 9]), "nan"),
@@ -151,7 +151,7 @@ def test_finds_each_planted_fault_and_names_its_place(tmp_path, kind, plant, pla
     plant(content)
     found = faults(content, tmp_path, masks=True, evaluated=True)
     assert found[kind].count == (2 if kind == "category order" else 1)
-    assert place in found[kind].examples[0]
+    assert place in found[kind].places[0]
 
 
 def test_counts_all_and_lists_a_few(tmp_path):
@@ -162,8 +162,8 @@ def test_counts_all_and_lists_a_few(tmp_path):
     (tmp_path / "sub" / "12.jpg").touch()
     (fault,) = inspect_coco(content, str(tmp_path), CLASSES)
     assert fault.count == 20  # 2.jpg, and 19 of the 20 in sub/
-    assert fault.examples == ("2.jpg", "sub/10.jpg", "sub/11.jpg", "sub/13.jpg", "sub/14.jpg")
-    assert "20 of 22 images do not exist" in str(fault)
+    told = "2.jpg, sub/10.jpg, sub/11.jpg, sub/13.jpg, sub/14.jpg, ..."
+    assert str(fault).startswith(f"20 of 22 images do not exist in {tmp_path}: {told}.")
 
 
 def test_a_pixel_over_the_border_is_rounding_and_more_is_not():
@@ -175,8 +175,9 @@ def test_empty_boxes_are_told_but_never_refused(tmp_path):
     """COCO's own train2017 has two of them."""
     content = clean()
     content["annotations"][0]["bbox"] = [3, 3, 5, 0]
-    found = faults(content, tmp_path).values()
-    assert [fault.kind for fault in refuse_faults(found, "file.json")] == ["empty box"]
+    found = faults(content, tmp_path)
+    assert found["empty box"].count == 1
+    refuse(found.values(), "file.json")
 
 
 def test_all_refusals_come_in_one_message(tmp_path):
@@ -184,7 +185,7 @@ def test_all_refusals_come_in_one_message(tmp_path):
     content["categories"][0]["name"] = "cat"
     content["annotations"][0]["bbox"] = [3, 3, 500, 5]
     with pytest.raises(InputError) as caught:
-        refuse_faults(faults(content, tmp_path).values(), "file.json")
+        refuse(faults(content, tmp_path).values(), "file.json")
     message = str(caught.value)
     assert message.startswith("file.json cannot be used:")
     assert "cat" in message and "1 boxes reach outside" in message and "--bad-boxes skip" in message
@@ -224,6 +225,13 @@ def test_a_whole_coco_is_checked_in_seconds(tmp_path):
     began = time.process_time()
     assert inspect_coco(content, str(tmp_path), CLASSES, masks=True, evaluated=True) == []
     assert time.process_time() - began < 1.5
+
+
+def test_a_file_is_read_anew_when_it_has_changed(tmp_path):
+    path = tmp_path / "file.json"
+    for width in (40, 4000):
+        path.write_text(json.dumps(dict(clean(), images=[dict(id=1, file_name="1.jpg", width=width, height=30)])))
+        assert read_annotations(str(path))["images"][0]["width"] == width
 
 
 # The data sets of a config.

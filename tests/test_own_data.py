@@ -171,6 +171,13 @@ def test_classes_that_cannot_be_adopted_are_refused(configs, own_coco, tmp_path,
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_each_annotation_file_is_opened_once_before_training(configs, own_coco, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr("json.load", lambda stream: opened.append(Path(stream.name).name) or json.loads(stream.read()))
+    run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), work_dir=str(tmp_path / "work"))
+    assert sorted(opened) == ["instances_train2017.json", "instances_val2017.json"]
+
+
 def test_classes_given_by_hand_stand(configs, own_coco):
     with pytest.raises(InputError, match="classes of the config that the file does not have"):
         overrides = {"train_dataloader.dataset.metainfo.classes": ["bolt", "cat"]}

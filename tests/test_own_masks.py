@@ -282,7 +282,7 @@ BAD = {
     "no images": (lambda r: [p.unlink() for p in r.glob("*/val/*")], "split without images: .*images/val"),
     "no split": (lambda r: shutil.rmtree(r / "images/val"), "split without images: .*images/val"),
     "no splits": (lambda r: [shutil.rmtree(p) for p in r.glob("images/*")], "no folder train/ or val/"),
-    "class twice": (lambda r: (r / "classes.txt").write_text("a\nb\na\n"), "classes are named twice: a"),
+    "class twice": (lambda r: (r / "classes.txt").write_text("a\nb\na\n"), "1 classes named twice: a"),
     "broken image": (lambda r: first(r, "images/train/*").write_text("no"), r"cannot be read: 0.jpg \(no image\)"),
     "cut image": (lambda r: cut(first(r, "images/train/*")), "cannot be read: 0.jpg"),
     "missing mask": (lambda r: first(r, "masks/val/*").unlink(), "1 images have no mask: .*val/0.png"),

@@ -1,23 +1,20 @@
-"""Reads a COCO annotation file the way training will, and says beforehand what would go wrong.
-
-Needs numpy only. Finding faults (``inspect_coco``) is kept apart from judging them (``refuse_faults``).
-"""
+"""Reads a COCO annotation file the way training will, and says beforehand what would go wrong. Needs numpy only."""
 
 import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, listed
+from .faults import Fault, found
 
-BAD_BOX_CHOICES = ("refuse", "skip")
 # Pixels. Rounding, and tools that count pixels from 1, put honest boxes up to one pixel past the border.
 BORDER_TOLERANCE = 1.0
-_EXAMPLES = 5
+_FILES = 8  # annotation files whose content is kept while a config is prepared
 
 _LISTS = ("images", "annotations", "categories")
 _IMAGE_KEYS = ("id", "file_name", "height", "width")
@@ -26,32 +23,10 @@ _CATEGORY_KEYS = ("id", "name")
 _KINDS = {key: int | str for key in ("id", "image_id", "category_id")} | {"file_name": str, "area": int | float}
 
 
-@dataclass(frozen=True)
-class Fault:
-    """One kind of fault in an annotation file.
-
-    Attributes:
-        kind: a short name to tell kinds apart, e.g. "missing image".
-        count: how often it occurs.
-        text: what it is, in words that follow the count.
-        examples: the first few places.
-        remedy: what to do about it.
-    """
-
-    kind: str
-    count: int
-    text: str
-    examples: tuple[str, ...]
-    remedy: str
-
-    def __str__(self) -> str:
-        listed = ", ".join(self.examples)
-        more = ", ..." if self.count > len(self.examples) else ""
-        return f"{self.count} {self.text}: {listed}{more}. {self.remedy}"
-
-
 def read_annotations(path: str) -> dict[str, Any]:
-    """Load a COCO annotation file and check its outline.
+    """Content of a COCO annotation file of sound outline; parsed once, until it changes or ``forget_annotations``.
+
+    Nobody may change what is returned: others are given the same.
 
     Raises:
         InputError: no such file; not JSON; without the three lists ``images``, ``annotations``,
@@ -62,6 +37,18 @@ def read_annotations(path: str) -> dict[str, Any]:
             f"There is no annotation file {path}. Check --data-root, or name the file with "
             "--cfg-options train_dataloader.dataset.ann_file=... (val_ and test_ likewise)."
         )
+    state = os.stat(path)
+    return _parse(path, os.path.realpath(path), state.st_mtime_ns, state.st_size)
+
+
+def forget_annotations() -> None:
+    """Free what ``read_annotations`` keeps: COCO's takes 4 GB, and no training reads it again."""
+    _parse.cache_clear()
+
+
+@lru_cache(_FILES)
+def _parse(path: str, *state: object) -> dict[str, Any]:
+    """``state`` tells versions of a file apart, for the cache."""
     try:
         with open(path, encoding="utf-8") as stream:
             content = json.load(stream)
@@ -116,50 +103,30 @@ def inspect_coco(
     """
     images, annotations, categories = (content[key] for key in _LISTS)
     required = _ANNOTATION_KEYS + (("iscrowd",) if evaluated else ())
-    broken = [
-        *_broken_records(images, _IMAGE_KEYS, "image"),
-        *_broken_records(annotations, required, "annotation"),
-        *_broken_records(categories, _CATEGORY_KEYS, "category"),
-    ]
+    broken = found(
+        {
+            "image entry": _broken_records(images, _IMAGE_KEYS),
+            "annotation entry": _broken_records(annotations, required),
+            "category entry": _broken_records(categories, _CATEGORY_KEYS),
+        }
+    )
     if broken:
         return broken  # the checks below read these entries
-    found = [
+    unmasked = [str(a["id"]) for a in annotations if not a.get("segmentation")] if masks else []
+    return [
         *_category_faults(categories, classes),
-        *_repeated(categories, "category"),
-        *_repeated(images, "image"),
-        *_repeated(annotations, "annotation"),
-        *_dangling(images, annotations, categories),
-        *_missing_images(images, image_dir),
+        *found(
+            {
+                "category id": _repeated(categories),
+                "image id": _repeated(images),
+                "annotation id": _repeated(annotations),
+                "dangling annotation": _dangling(images, annotations, categories),
+            }
+        ),
+        *found({"missing image": _missing_images(images, image_dir)}, total=len(images), folder=image_dir),
         *_box_faults(images, annotations),
+        *found({"no segmentation": unmasked}),
     ]
-    if masks:
-        unmasked = [str(a["id"]) for a in annotations if not a.get("segmentation")]
-        remedy = "Add them, or train boxes only."
-        found += _fault("no mask", "annotations without a segmentation", unmasked, remedy)
-    return found
-
-
-def refuse_faults(faults: Iterable[Fault], path: str, bad_boxes: str = "refuse") -> list[Fault]:
-    """Raise one error for the faults that cannot be trained with.
-
-    Args:
-        faults: from ``inspect_coco``.
-        path: the annotation file, for the message.
-        bad_boxes: what to do about boxes outside their image, one of ``BAD_BOX_CHOICES``.
-
-    Returns:
-        The faults to tell the user of and go on: boxes that will be left out.
-
-    Raises:
-        InputError: all other faults, one a line.
-    """
-    tolerated = {"empty box"} | ({"box outside"} if bad_boxes == "skip" else set())
-    faults = list(faults)
-    refused = [fault for fault in faults if fault.kind not in tolerated]
-    if refused:
-        lines = "".join(f"\n  - {fault}" for fault in refused)
-        raise InputError(f"{path} cannot be used:{lines}")
-    return faults
 
 
 def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
@@ -178,11 +145,7 @@ def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
     return ~(low & high & np.isfinite(boxes).all(axis=1))
 
 
-def _fault(kind: str, text: str, places: Sequence[str], remedy: str) -> list[Fault]:
-    return [Fault(kind, len(places), text, tuple(places[:_EXAMPLES]), remedy)] if places else []
-
-
-def _broken_records(records: list, keys: Sequence[str], what: str) -> list[Fault]:
+def _broken_records(records: list, keys: Sequence[str]) -> list[str]:
     places = []
     for index, record in enumerate(records):
         lacking = [key for key in keys if not isinstance(record, dict) or key not in record]
@@ -194,7 +157,7 @@ def _broken_records(records: list, keys: Sequence[str], what: str) -> list[Fault
             lacking = ["height and width above 0"]
         if lacking:
             places.append(f"entry {index} lacks {', '.join(lacking)}")
-    return _fault(f"broken {what}", f"broken {what} entries", places, "Export the annotations again.")
+    return places
 
 
 def _is_box(box: Any) -> bool:
@@ -205,15 +168,10 @@ def _has_size(image: dict) -> bool:
     return all(isinstance(image[key], int | float) and image[key] > 0 for key in ("height", "width"))
 
 
-def _category_faults(categories: list, classes: Sequence[str]) -> list[Fault]:
-    names = [category.get("name") for category in categories if isinstance(category, dict)]
+def _category_faults(categories: list[dict], classes: Sequence[str]) -> list[Fault]:
+    names = [category["name"] for category in categories]
     if names == list(classes):
         return []
-    remedy = (
-        f"The config has {len(classes)} classes: {_shortened(classes)}. Set "
-        "train_dataloader.dataset.metainfo.classes (val_ and test_ likewise) to the names of the file, in "
-        "its order, and every num_classes of the model to their number."
-    )
     twice = [str(name) for name, count in Counter(names).items() if count > 1]
     unknown = [str(name) for name in names if name not in classes]
     absent = [str(name) for name in classes if name not in names]
@@ -221,32 +179,19 @@ def _category_faults(categories: list, classes: Sequence[str]) -> list[Fault]:
     same_names = not (unknown or absent or twice)
     pairs = zip(names, classes, strict=True) if same_names else ()
     moved = [f"{theirs} is where the config has {ours}" for theirs, ours in pairs if theirs != ours]
-    return [
-        *_fault("repeated category", "categories named twice", twice, "Give each its own name."),
-        *_fault("unknown category", "categories that the config does not know", unknown, remedy),
-        *_fault("absent category", "classes of the config that the file does not have", absent, remedy),
-        *_fault("category order", "categories in another order than the config's", moved, remedy),
-    ]
+    places = {"class twice": twice, "unknown category": unknown, "absent category": absent, "category order": moved}
+    return found(places, classes=f"{len(classes)} classes: {listed(classes)}")
 
 
-def _shortened(names: Sequence[str]) -> str:
-    return ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
-
-
-def _repeated(records: list[dict], what: str) -> list[Fault]:
+def _repeated(records: list[dict]) -> list[str]:
     counts = Counter(record["id"] for record in records)
-    places = [str(key) for key, count in counts.items() if count > 1]
-    return _fault(f"repeated {what}", f"{what} ids that occur twice", places, "Ids must be unique.")
+    return [str(key) for key, count in counts.items() if count > 1]
 
 
-def _dangling(images: list[dict], annotations: list[dict], categories: list[dict]) -> list[Fault]:
+def _dangling(images: list[dict], annotations: list[dict], categories: list[dict]) -> list[str]:
     image_ids = {image["id"] for image in images}
-    category_ids = {category.get("id") for category in categories}
-    places = [
-        str(a["id"]) for a in annotations if a["image_id"] not in image_ids or a["category_id"] not in category_ids
-    ]
-    text = "annotations of an image or a category that is not listed"
-    return _fault("dangling annotation", text, places, "Remove them or list what they refer to.")
+    category_ids = {category["id"] for category in categories}
+    return [str(a["id"]) for a in annotations if a["image_id"] not in image_ids or a["category_id"] not in category_ids]
 
 
 def absent_files(paths: Iterable[str]) -> list[str]:
@@ -264,11 +209,9 @@ def absent_files(paths: Iterable[str]) -> list[str]:
     return absent
 
 
-def _missing_images(images: list[dict], image_dir: str) -> list[Fault]:
+def _missing_images(images: list[dict], image_dir: str) -> list[str]:
     names = {os.path.join(image_dir, image["file_name"]): image["file_name"] for image in images}
-    places = [names[path] for path in absent_files(names)]
-    text = f"of {len(images)} images do not exist in {image_dir}"
-    return _fault("missing image", text, places, "Put them there, or remove them from the file.")
+    return [names[path] for path in absent_files(names)]
 
 
 def _names_in(folder: str) -> set[str]:
@@ -295,21 +238,7 @@ def _box_faults(images: list[dict], annotations: list[dict]) -> list[Fault]:
     def places(chosen: np.ndarray) -> list[str]:
         return [_place(known[index], by_id) for index in np.flatnonzero(chosen)]
 
-    return [
-        *_fault(
-            "box outside",
-            "boxes reach outside their image",
-            places(outside),
-            "Correct them, or leave them out of training with --bad-boxes skip.",
-        ),
-        # mmdet leaves these out by itself, and COCO's own train2017 has two: no reason to refuse a file.
-        *_fault(
-            "empty box",
-            "boxes less than a pixel wide or high, or without area",
-            places(empty),
-            "Training leaves them out.",
-        ),
-    ]
+    return found({"box outside": places(outside), "empty box": places(empty)})
 
 
 def _place(annotation: dict, images: dict) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...files import written_aside
+from .faults import refuse
 from .voc_yolo import SourceSet
 
 MARK = "converted.json"
@@ -66,10 +67,7 @@ def count_table(source: SourceSet) -> str:
 
 
 def _check_source(source: SourceSet, root: str | os.PathLike) -> None:
-    faults = source.faults()
-    if faults:
-        lines = "".join(f"\n  - {fault}" for fault in faults)
-        raise InputError(f"{root} cannot be converted:{lines}")
+    refuse(source.faults(), root, "converted")
     for split in ("train", "val"):
         items = source.splits.get(split, [])
         if not any(item.objects for item in items):

@@ -6,17 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from .coco_check import Fault, category_names, inspect_coco, read_annotations
-from .image_check import SUFFIXES, size_fault
+from .coco_check import category_names, inspect_coco, read_annotations
+from .faults import found
+from .image_check import SUFFIXES, size_faults
 from .mask_check import check_mask_folder
 from .mask_data import find_mask_folder
 from .split_report import Progress, Report, Sample, SplitReport
 from .voc_yolo import is_voc, is_yolo, read_class_file, read_voc, read_yolo
 
 _FOLDER_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
-_EXAMPLES = 5
-# Faults of annotation files that training leaves out by itself.
-_NOTED = ("empty box",)
 
 
 def check_dataset(
@@ -84,16 +82,14 @@ def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) 
         split = SplitReport(name, "boxes")
         splits.append(split)
         try:
-            content, found = read_annotations(str(path)), list(classes or category_names(str(path)))
+            content, own = read_annotations(str(path)), list(classes or category_names(str(path)))
         except InputError as error:
-            split.add(Fault("annotation file", 1, "annotation file cannot be used", (str(error),), ""), True)
+            split.faults += found({"annotation file": [str(error).removesuffix(".")]})
             continue
-        names = names or found
-        if found != names:
-            text = "categories differ from those of the split before"
-            differing = tuple(sorted({*found} ^ {*names}))[:_EXAMPLES] or ("another order",)
-            split.add(Fault("categories", len(differing), text, differing, "Give all splits the same list."), True)
-        _inspect(split, content, found, root / name, decode, progress)
+        names = names or own
+        if own != names:
+            split.faults += found({"other categories": sorted({*own} ^ {*names}) or ["another order"]})
+        _inspect(split, content, own, root / name, decode, progress)
     return Report("COCO", names or [], splits)
 
 
@@ -104,13 +100,12 @@ def _source(root: Path, classes: Sequence[str], decode: bool, progress: Progress
         split = SplitReport(name, "boxes")
         splits.append(split)
         if not items:
-            split.add_places({"empty split": [name]})
+            split.faults += found({"empty split": [name]})
             continue
         folders = {item.path.name: item.path.parent for item in items}
         content = source.coco(name)
         _inspect(split, content, source.classes, folders[items[0].path.name], decode, progress)
-    for fault in source.faults():
-        splits[0].add(fault, True)  # of files that belong to no split, perhaps
+    splits[0].faults += source.faults()  # of files that belong to no split, perhaps
     return Report(source.kind, source.classes, splits)
 
 
@@ -119,9 +114,8 @@ def _inspect(
 ) -> None:
     """Count and check what is in COCO's format."""
     faults = inspect_coco(content, str(image_dir), classes)
-    for fault in faults:
-        split.add(fault, fault.kind not in _NOTED)
-    if any(fault.kind.startswith("broken ") for fault in faults):
+    split.faults += faults
+    if any(fault.kind.endswith(" entry") for fault in faults):
         return
     label = {category["id"]: index for index, category in enumerate(content["categories"])}
     samples = {image["id"]: Sample(image_dir / image["file_name"]) for image in content["images"]}
@@ -136,13 +130,11 @@ def _inspect(
     split.samples = list(samples.values())
     facts = split.read_images(decode, progress)
     names = Counter(image["file_name"] for image in content["images"])
-    split.add_places({"duplicate name": [name for name, count in names.items() if count > 1]})
+    split.faults += found({"duplicate name": [name for name, count in names.items() if count > 1]})
     present = ((image, image_dir / image["file_name"]) for image in content["images"])
-    fault = size_fault(
+    split.faults += size_faults(
         (image["file_name"], (image["width"], image["height"]), facts[path]) for image, path in present if path in facts
     )
-    if fault:
-        split.add(fault, True)
 
 
 # Class folders.
@@ -157,13 +149,13 @@ def _class_folders(folder: Path) -> list[Path]:
 def _folders(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
     splits, names = [], list(classes)
     for name, aliases in _FOLDER_SPLITS.items():
-        folders = next((found for alias in aliases if (found := _class_folders(root / alias))), [])
+        folders = next((some for alias in aliases if (some := _class_folders(root / alias))), [])
         if not folders:
             continue
         split = SplitReport(name, "images")
         own = [folder.name for folder in folders]
         names = names or own
-        split.add_places({"class folders": sorted({*own} ^ {*names})})
+        split.faults += found({"class folders": sorted({*own} ^ {*names})})
         _read_folders(split, folders, names)
         split.read_images(decode, progress)
         splits.append(split)
@@ -181,4 +173,4 @@ def _read_folders(split: SplitReport, folders: Iterable[Path], names: list[str])
         split.samples += [Sample(path, label=label) for path in images]
         if label is not None:
             split.histogram[label] += len(images)
-    split.add_places({"empty class": empty, "stray file": stray})
+    split.faults += found({"empty class": empty, "stray file": stray})

@@ -69,8 +69,8 @@ def _split_lines(split: SplitReport, classes: list[str]) -> list[str]:
         lines.append(f"  ... {len(classes) - _CLASS_ROWS} more classes")
     absent = sum(split.histogram[index] == 0 for index in range(len(classes)))
     lines += [f"  {absent} of {len(classes)} classes do not occur"] if absent else []
-    lines += [f"  FAULT {fault}" for fault in split.fatal]
-    return lines + [f"  note  {fault}" for fault in split.notes]
+    faults = sorted(split.faults, key=lambda fault: not fault.fatal)
+    return lines + [f"  {'FAULT' if fault.fatal else 'note '} {fault}" for fault in faults]
 
 
 def _tile(sample: Sample, split: SplitReport, classes: list[str]) -> Image.Image | None:

@@ -12,8 +12,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ...errors import InputError
-from .coco_check import absent_files, inspect_coco, reaches_outside, read_annotations, refuse_faults
-from .data_faults import found_faults, refuse_fatal
+from .coco_check import absent_files, forget_annotations, inspect_coco, reaches_outside, read_annotations
+from .faults import found, refuse
 from .mask_data import IGNORED_LABEL
 from .pixel_check import add_check, check_images, check_masks, reads_as_usual
 
@@ -124,6 +124,7 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
             _check_coco(dataset, dataset_class, phase, bad_boxes)
         elif is_segmentation(dataset_class):
             _check_segmentation(dataset, dataset_class, phase)
+    forget_annotations()  # nothing of the preparation reads them after this
     for evaluator in _evaluators(cfg, phases):
         file = evaluator.get("ann_file") or ""
         if file and not _is_remote(file) and not os.path.isfile(file):
@@ -144,19 +145,19 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
         masks=any(step.get("with_mask", False) for step in dataset.get("pipeline", [])),
         evaluated=not training,
     )
-    noted = refuse_faults(faults, path, bad_boxes)
-    left_out = sum(fault.count for fault in noted)
+    refuse((fault for fault in faults if (bad_boxes, fault.kind) != ("skip", "box outside")), path)
+    left_out = sum(fault.count for fault in faults)
     boxes = len(content["annotations"])
     if training and left_out == boxes:
         raise InputError(f"{path} leaves nothing to train on: of its {boxes} boxes {left_out} are left out.")
     _logger.info("%s: %d images, %d boxes", path, len(content["images"]), boxes)
-    for fault in noted:
+    for fault in faults:
         _logger.warning("%s: %s", path, fault)
     if reads_as_usual(dataset.get("pipeline", [])):
         images = ((_joined(dataset, os.path.join(prefix, image["file_name"])), image) for image in content["images"])
         check_images({file: (image["width"], image["height"]) for file, image in images}, path)
         dataset["pipeline"] = add_check(dataset["pipeline"])
-    if training and any(fault.kind == "box outside" for fault in noted):
+    if training and any(fault.kind == "box outside" for fault in faults):
         dataset["pipeline"] = [dict(type="DropOutsideBoxes"), *dataset["pipeline"]]
 
 
@@ -171,11 +172,11 @@ def _check_segmentation(dataset: ConfigDict, dataset_class: type, phase: str) ->
             "folders that the config names, or images/ beside masks/ or annotations/ (docs/own_data.md)."
         ) from error
     images, pipeline = [record["img_path"] for record in records], dataset.get("pipeline", [])
-    refuse_fatal(found_faults({"empty split": [] if images else [f"{folder}, of the {phase} set"]}), str(folder))
+    refuse(found({"empty split": [] if images else [f"{folder}, of the {phase} set"]}), folder)
     absent = absent_files(images)
     masks = [(record["img_path"], record["seg_map_path"]) for record in records if record.get("seg_map_path")]
     unmasked = absent_files(mask for _, mask in masks)
-    refuse_fatal(found_faults({"absent image": absent, "missing mask": unmasked}), str(folder))
+    refuse(found({"absent image": absent, "missing mask": unmasked}), folder)
     if reads_as_usual(pipeline):
         check_images(dict.fromkeys(images), str(folder))
         classes = len(reader.metainfo.get("classes", ()))

@@ -13,14 +13,11 @@ from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from .coco_check import Fault
+from .faults import LEAST_SIDE, MOST_SIDE, Fault, found
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-# Pixels. Nothing can be learned from less; more takes a gigabyte for each image that is read.
-LEAST_SIDE, MOST_SIDE = 2, 19_999
 _NARROWEST = 1333 / 0.5  # the customary scale makes the short side of longer images round to no pixel at all
 _MOST_PIXELS = 2**30  # OpenCV reads no more
-_EXAMPLES = 5
 _WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
 _TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
@@ -30,31 +27,6 @@ _THREADS = 8  # decoding leaves Python's lock, and on a network disk most of the
 
 T, R = TypeVar("T"), TypeVar("R")
 
-# kind: (what it is, what to do), and whether training would fail or learn from something else than people see.
-_KINDS = {
-    "broken image": ("images cannot be read", "Copy or export them again.", True),
-    "image side": (
-        f"images with a side under {LEAST_SIDE} or over {MOST_SIDE} pixels, or so narrow that resizing leaves nothing",
-        "Crop or resize them, with their annotations.",
-        True,
-    ),
-    "16-bit image": (
-        "images of more than 8 bits a channel, of which training keeps the highest 8: dark ones turn black",
-        "Convert them to 8 bits with a scale that suits them all.",
-        True,
-    ),
-    "rotated WebP": (
-        "WebP images whose EXIF orientation training does not follow, though viewers do",
-        "Save them upright, as JPEG or PNG.",
-        True,
-    ),
-    "rotated image": ("images with an EXIF orientation", "Training reads them upright.", False),
-    "CMYK image": ("CMYK images", "Training reads them as RGB without their colour profile.", False),
-    "transparent image": ("images with an alpha channel", "Training drops it: hidden colours appear.", False),
-    "palette image": ("images with a palette", "Training reads their colours.", False),
-    "grey image": ("greyscale images", "Training repeats the one channel three times.", False),
-}
-
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -63,7 +35,7 @@ class ImageFacts:
     Attributes:
         width, height: pixels, as training reads it: after an EXIF rotation, if it follows it.
         stored: (width, height) as they lie in the file.
-        kinds: what is remarkable about it, of ``_KINDS``.
+        kinds: what is remarkable about it, in the words of ``faults``.
         reason: why it cannot be read; empty if it can.
     """
 
@@ -117,7 +89,7 @@ def read_many(
     return results
 
 
-def size_fault(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> Fault | None:
+def size_faults(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> list[Fault]:
     """The fault of images that are read in another size than annotated; from (name, annotated (w, h), facts)."""
     places = []
     for name, annotated, fact in images:
@@ -127,23 +99,18 @@ def size_fault(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> Fau
         turned = ", upright by its EXIF orientation" if upright else ""
         size = f"annotated {annotated[0]}x{annotated[1]}, read {fact.width}x{fact.height}"
         places.append(f"{name} ({size}{turned})")
-    text, remedy = "images whose annotated size is not that which training reads", "Export the annotations again."
-    return Fault("image size", len(places), text, tuple(places[:_EXAMPLES]), remedy) if places else None
+    return found({"image size": places})
 
 
-def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[tuple[bool, Fault]]:
-    """Faults of many images, at most one of each kind, each with whether it is fatal; from (name, facts)."""
+def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[Fault]:
+    """Faults of many images, at most one of each kind; from (name, facts)."""
     places = defaultdict(list)
     for name, fact in facts:
         detail = f" ({fact.reason})" if fact.reason else ""
         for kind in fact.kinds:
             size = f" ({fact.width}x{fact.height})" if kind == "image side" else detail
             places[kind].append(name + size)
-    return [
-        (fatal, Fault(kind, len(places[kind]), text, tuple(places[kind][:_EXAMPLES]), remedy))
-        for kind, (text, remedy, fatal) in _KINDS.items()
-        if kind in places
-    ]
+    return found(places)
 
 
 def _ends(path: str | os.PathLike, kind: str) -> bool:

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
-from .coco_check import Fault
-from .data_faults import found_faults
+from ...errors import listed
+from .faults import Fault, found
 from .image_check import ImageFacts, read_many
 from .mask_data import (
     IGNORED_LABEL,
@@ -22,13 +22,12 @@ from .mask_data import (
 from .split_report import Progress, Report, Sample, SplitReport
 
 _ADE_CLASSES = 150
-_SHOWN = 5
 
 
 def mask_faults(
     masks: Iterable[tuple[str, MaskFacts, ImageFacts]], allowed: Set[int], unlabelled: Set[int]
-) -> list[tuple[bool, Fault]]:
-    """Faults of masks, at most one of each kind, each with whether it is fatal.
+) -> list[Fault]:
+    """Faults of masks, at most one of each kind.
 
     Args:
         masks: name, what is known of the mask, and of its image.
@@ -40,7 +39,7 @@ def mask_faults(
         kind, detail = _fault_of(mask, image, allowed, unlabelled)
         if kind:
             places[kind].append(f"{name} ({detail})" if detail else name)
-    return found_faults(places)
+    return found(places)
 
 
 def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled: Set[int]) -> tuple[str, str]:
@@ -56,7 +55,7 @@ def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled:
         return "mask size", f"{_text(mask.size)}, its image {_text((image.width, image.height))}{turned}"
     beyond = sorted(mask.values - allowed)
     if beyond:
-        return "label value", ", ".join(map(str, beyond[:_SHOWN])) + (", ..." if len(beyond) > _SHOWN else "")
+        return "label value", listed(beyond)
     return ("empty mask", "") if mask.values <= unlabelled else ("", "")
 
 
@@ -64,25 +63,24 @@ def check_mask_folder(root: Path, class_file: str | os.PathLike | None, decode: 
     """Read all of a folder of images and masks; arguments as of ``dataset_check.check_dataset``."""
     folder = find_mask_folder(root)
     named = class_values(folder, class_file)
-    splits, found = [], []
+    splits, read = [], []
     for name, (image_dir, mask_dir) in folder.splits.items():
         split, masks = _read_split(name, image_dir, mask_dir, decode, progress)
         splits.append(split)
-        found.append(masks)
+        read.append(masks)
     if named:
         remark = f"{folder.convention}, as far as the list of classes does not name them"
     else:
-        named = found_classes(folder, [facts for masks in found for _, facts, _ in masks])
+        named = found_classes(folder, [facts for masks in read for _, facts, _ in masks])
         remark = f"no list of classes, so each value is one; {folder.convention}"
     unlabelled = {0, IGNORED_LABEL} - named.keys()
     allowed = named.keys() | unlabelled
-    for split, masks in zip(splits, found, strict=True):
-        for fatal, fault in mask_faults(masks, allowed, unlabelled):
-            split.add(fault, fatal)
+    for split, masks in zip(splits, read, strict=True):
+        split.faults += mask_faults(masks, allowed, unlabelled)
         split.histogram = Counter(
             label for _, facts, _ in masks for label, value in enumerate(named) if value in facts.values
         )
-    splits[0].add_places(class_faults(named))
+    splits[0].faults += class_faults(named)
     return Report("images and masks", list(named.values()), splits, remark)
 
 
@@ -94,12 +92,10 @@ def found_classes(folder: MaskFolder, masks: Iterable[MaskFacts]) -> dict[int, s
     return {value: f"value {value}" for value in sorted(values - {IGNORED_LABEL} - set(range(folder.first)))}
 
 
-def class_faults(named: Mapping[int, str]) -> dict[str, list[str]]:
-    """Places of the faults of a list of classes, by kind."""
-    return {
-        "class names": repeated_names(named.values()),
-        "one class": list(named.values()) if len(named) == 1 else [],
-    }
+def class_faults(named: Mapping[int, str]) -> list[Fault]:
+    """Faults of a list of classes."""
+    lonely = list(named.values()) if len(named) == 1 else []
+    return found({"class twice": repeated_names(named.values()), "one class": lonely})
 
 
 def _read_split(
@@ -107,12 +103,12 @@ def _read_split(
 ) -> tuple[SplitReport, list[tuple[str, MaskFacts, ImageFacts]]]:
     split, pairs = SplitReport(name, "masks"), pair_files(image_dir, mask_dir)
     split.samples = [Sample(path, mask=pairs.masks.get(stem)) for stem, path in pairs.images.items()]
-    split.add_places(
+    split.faults += found(
         {
             "empty split": [] if pairs.images else [str(image_dir)],
             "duplicate name": pairs.twice,
             "missing mask": [path.name for stem, path in pairs.images.items() if stem not in pairs.masks],
-            "missing image": [path.name for stem, path in pairs.masks.items() if stem not in pairs.images],
+            "stray mask": [path.name for stem, path in pairs.masks.items() if stem not in pairs.images],
         }
     )
     images = split.read_images(decode, progress)

@@ -8,9 +8,9 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from ...errors import InputError
-from .data_faults import found_faults, refuse_fatal
+from ...errors import InputError, listed
 from .datasets import PHASES, class_names, phase_datasets
+from .faults import refuse
 from .heads import own_metainfo, size_heads
 from .image_check import read_many
 from .mask_check import class_faults, found_classes
@@ -49,17 +49,16 @@ def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> Non
     pairs = [pair_files(*folders) for folders in folder.splits.values()]
     old = class_names(cfg, PHASES)[0]
     named, source = _classes(folder, class_file, datasets[0], old, pairs)
-    refuse_fatal(found_faults(class_faults(named)), f"{source} ({folder.convention})")
+    refuse(class_faults(named), f"{source} ({folder.convention})")
     _point_to(cfg, folder, named)
     names = tuple(named.values())
     resized = size_heads(cfg.model, len(names), len(old))
-    shown = ", ".join(f"{value} {name}" for value, name in list(named.items())[:_SHOWN])
     _logger.info(
         "%d classes from %s%s: %s; %s. Sized by them: %s.",
         len(names),
         source,
         f" in place of the config's {len(old)}" if names != old else ", the config's own",
-        shown + (", ..." if len(names) > _SHOWN else ""),
+        listed((f"{value} {name}" for value, name in named.items()), _SHOWN),
         folder.convention,
         ", ".join(resized) or "no head",
     )

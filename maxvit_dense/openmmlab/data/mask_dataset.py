@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from .data_faults import found_faults, refuse_fatal
+from .faults import found, refuse
 from .mask_data import IGNORED_LABEL, MOST_CLASSES, pair_files
 
 
@@ -36,7 +36,7 @@ class MaskFolderDataset(BaseSegDataset):
         """
         mask_dir = Path(self.data_prefix["seg_map_path"])
         pairs = pair_files(self.data_prefix["img_path"], mask_dir)
-        refuse_fatal(found_faults({"duplicate name": pairs.twice}), self.data_prefix["img_path"])
+        refuse(found({"duplicate name": pairs.twice}), self.data_prefix["img_path"])
         shared = dict(label_map=self._moved_values(), reduce_zero_label=self.reduce_zero_label)
         return [
             dict(

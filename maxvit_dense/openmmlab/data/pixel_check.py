@@ -12,8 +12,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...errors import InputError
-from .data_faults import refuse_fatal
-from .image_check import ImageFacts, image_faults, read_facts, read_many, size_fault
+from .faults import found, refuse
+from .image_check import ImageFacts, image_faults, read_facts, read_many, size_faults
 from .mask_check import mask_faults
 from .mask_data import IGNORED_LABEL, read_mask
 
@@ -82,8 +82,7 @@ def check_images(images: Mapping[str, tuple[int, int] | None], what: str) -> Non
     facts = _headers(paths)
     faults = image_faults((os.path.basename(path), facts[path]) for path in paths)
     annotated = ((os.path.basename(path), images[path], facts[path]) for path in paths if images[path])
-    wrong = size_fault(annotated)
-    refuse_fatal([*faults, *([(True, wrong)] if wrong else [])], what)
+    refuse([*faults, *size_faults(annotated)], what)
 
 
 def check_masks(pairs: Sequence[tuple[str, str]], labels: np.ndarray, num_classes: int, what: str) -> None:
@@ -105,8 +104,8 @@ def check_masks(pairs: Sequence[tuple[str, str]], labels: np.ndarray, num_classe
     allowed = set(np.flatnonzero(labels < num_classes).tolist()) | unlabelled
     named = [(os.path.basename(path), mask, images[image]) for (image, path), mask in zip(drawn, masks, strict=True)]
     faults = mask_faults(named, allowed, unlabelled)
-    empty = [(True, fault) for _, fault in faults if fault.kind == "empty mask" and fault.count == len(drawn)]
-    refuse_fatal([*faults, *empty], what)
+    empty = [place for fault in faults if fault.kind == "empty mask" for place in fault.places]
+    refuse([*faults, *found({"only empty masks": empty if len(empty) == len(drawn) else ()})], what)
     _logger.info("%s: %d images with masks, %d looked into", what, len(pairs), len(drawn))
 
 

@@ -1,13 +1,12 @@
 """What a reading of a data set found: its splits, their images, classes and faults."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from .coco_check import Fault
-from .data_faults import found_faults
+from .faults import Fault
 from .image_check import ImageFacts, image_faults, read_facts, read_many
 
 Progress = Callable[[str, int, int], None]
@@ -36,7 +35,7 @@ class SplitReport:
         samples: all its images.
         histogram: objects, images or masks of each class, as ``unit`` says.
         sizes: (width, height) of each image that could be read, as training reads it.
-        fatal, notes: faults that training would fail or go wrong with, and the others.
+        faults: of it, fatal ones and others.
     """
 
     name: str
@@ -44,24 +43,14 @@ class SplitReport:
     samples: list[Sample] = field(default_factory=list)
     histogram: Counter = field(default_factory=Counter)
     sizes: list[tuple[int, int]] = field(default_factory=list)
-    fatal: list[Fault] = field(default_factory=list)
-    notes: list[Fault] = field(default_factory=list)
-
-    def add(self, fault: Fault, fatal: bool) -> None:
-        (self.fatal if fatal else self.notes).append(fault)
-
-    def add_places(self, places: Mapping[str, Sequence[str]]) -> None:
-        """Add the faults that ``data_faults`` has in words."""
-        for fatal, fault in found_faults(places):
-            self.add(fault, fatal)
+    faults: list[Fault] = field(default_factory=list)
 
     def read_images(self, decode: bool, progress: Progress) -> dict[Path, ImageFacts]:
         """Facts of the images that exist; adds their faults and sizes."""
         paths = [sample.path for sample in self.samples if sample.path.is_file()]
         read = partial(read_facts, decode=decode)
         facts = dict(zip(paths, read_many(read, paths, partial(progress, self.name)), strict=True))
-        for fatal, fault in image_faults((path.name, fact) for path, fact in facts.items()):
-            self.add(fault, fatal)
+        self.faults += image_faults((path.name, fact) for path, fact in facts.items())
         self.sizes = [(fact.width, fact.height) for fact in facts.values() if not fact.reason]
         return facts
 
@@ -77,4 +66,4 @@ class Report:
 
     @property
     def fails(self) -> bool:
-        return any(split.fatal for split in self.splits)
+        return any(fault.fatal for split in self.splits for fault in split.faults)

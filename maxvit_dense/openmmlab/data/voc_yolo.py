@@ -15,25 +15,12 @@ from xml.etree import ElementTree
 import yaml
 
 from ...errors import InputError
-from .coco_check import Fault
+from .faults import Fault, found
 from .image_check import SUFFIXES, ImageFacts, read_facts
 
-_EXAMPLES = 5
 _FIRST_ID = {"train": 1, "val": 1_000_001}  # image ids are unique over both splits
 _SEED = 0
 _VAL_NAMES = ("val", "valid", "validation")
-
-# kind: (what follows the count, what to do)
-_FAULTS = {
-    "missing image": ("annotated or listed images do not exist", "Put them there, or remove their annotations."),
-    "missing annotation": ("listed images have no annotation file", "Put it there, or take them from the list."),
-    "broken annotation": ("annotations cannot be read", "Correct them or export them again."),
-    "unknown class": ("annotations of a class outside the class list", "Correct them or add the class."),
-    "image size": ("images whose annotated size is not that of the file", "Export them again for these images."),
-    "duplicate name": ("images of the same name", "Keep one of each, with its own annotation."),
-    "repeated category": ("classes named twice", "Give each its own name."),
-    "broken image": ("images cannot be read", "Copy or export them again."),
-}
 
 
 @dataclass
@@ -65,10 +52,7 @@ class SourceSet:
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def faults(self) -> list[Fault]:
-        return [
-            Fault(kind, len(places), _FAULTS[kind][0], tuple(places[:_EXAMPLES]), _FAULTS[kind][1])
-            for kind, places in self.places.items()
-        ]
+        return found(self.places)
 
     def coco(self, split: str) -> dict[str, Any]:
         """One split in COCO's format; each ``file_name`` is the bare name."""
@@ -118,8 +102,8 @@ def read_voc(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2)
         source.splits[split] = []
         for stem in stems or ():
             _add(source, split, stem, images, files.get(stem), _read_xml)
-    found = sorted({entry["name"] for items in source.splits.values() for item in items for entry in item.objects})
-    source.classes = _class_list(classes or found, source)
+    names = sorted({entry["name"] for items in source.splits.values() for item in items for entry in item.objects})
+    source.classes = _class_list(classes or names, source)
     _drop_unknown(source)
     return source
 
@@ -165,7 +149,7 @@ def _add(
 ) -> None:
     """Read one image and its annotation file into a split."""
     if stem not in images:
-        source.places["missing image"].append(stem)
+        source.places["absent image"].append(stem)
         return
     if annotation is None and source.kind == "VOC":
         source.places["missing annotation"].append(stem)
@@ -276,7 +260,7 @@ def _divide(stems: list[str], val_fraction: float, source: SourceSet) -> dict[st
 def _class_list(names: Sequence[str], source: SourceSet) -> list[str]:
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice:
-        source.places["repeated category"] += twice
+        source.places["class twice"] += twice
     return list(dict.fromkeys(names))
 
 
@@ -285,8 +269,6 @@ def _drop_unknown(source: SourceSet) -> None:
         unknown = [entry["name"] for entry in item.objects if entry["name"] not in source.classes]
         source.places["unknown class"] += [f"{name} in {item.path.stem}.xml" for name in unknown]
         item.objects = [entry for entry in item.objects if entry["name"] in source.classes]
-    if not source.places["unknown class"]:
-        del source.places["unknown class"]
 
 
 def _yolo_folders(root: Path) -> dict[str, tuple[Path, Path]]:

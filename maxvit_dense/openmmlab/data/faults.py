@@ -1,0 +1,153 @@
+"""What can be wrong with a data set, in one vocabulary: each kind of fault in words, its remedy, whether it is fatal.
+
+Those who look for faults gather places by kind; ``found`` makes faults of them, ``refuse`` one error of the fatal ones.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ...errors import InputError, listed
+
+# Pixels. Nothing can be learned from less; more takes a gigabyte for each image that is read.
+LEAST_SIDE, MOST_SIDE = 2, 19_999
+
+
+class _Kind(NamedTuple):
+    """Words of a kind of fault; both texts may have fields for ``Fault.words``.
+
+    text: what it is, in words that follow the count.
+    remedy: what to do about it.
+    fatal: training would fail, or learn from something else than people see.
+    """
+
+    text: str
+    remedy: str
+    fatal: bool = True
+
+
+_EXPORT, _COPY = "Export the annotations again.", "Copy or export them again."
+_UNIQUE, _NAMES = "Ids must be unique.", "Give each its own name."
+_CONFIG_CLASSES = (
+    "The config has {classes}. Set train_dataloader.dataset.metainfo.classes (val_ and test_ likewise) to the names of "
+    "the file, in its order, and every num_classes of the model to their number."
+)
+
+_KINDS = {
+    # COCO's records
+    "annotation file": _Kind("annotation file cannot be used", "Correct it."),
+    "image entry": _Kind("broken image entries", _EXPORT),
+    "annotation entry": _Kind("broken annotation entries", _EXPORT),
+    "category entry": _Kind("broken category entries", _EXPORT),
+    "image id": _Kind("image ids that occur twice", _UNIQUE),
+    "annotation id": _Kind("annotation ids that occur twice", _UNIQUE),
+    "category id": _Kind("category ids that occur twice", _UNIQUE),
+    "dangling annotation": _Kind(
+        "annotations of an image or a category that is not listed", "Remove them or list what they refer to."
+    ),
+    "no segmentation": _Kind("annotations without a segmentation", "Add them, or train boxes only."),
+    "box outside": _Kind(
+        "boxes reach outside their image", "Correct them, or leave them out of training with --bad-boxes skip."
+    ),
+    # mmdet leaves these out by itself, and COCO's own train2017 has two: no reason to refuse a file.
+    "empty box": _Kind("boxes less than a pixel wide or high, or without area", "Training leaves them out.", False),
+    # Classes
+    "class twice": _Kind("classes named twice", _NAMES),
+    "unknown category": _Kind("categories that the config does not know", _CONFIG_CLASSES),
+    "absent category": _Kind("classes of the config that the file does not have", _CONFIG_CLASSES),
+    "category order": _Kind("categories in another order than the config's", _CONFIG_CLASSES),
+    "other categories": _Kind("categories differ from those of the split before", "Give all splits the same list."),
+    "unknown class": _Kind("annotations of a class outside the class list", "Correct them or add the class."),
+    "one class": _Kind(
+        "class is too few to tell apart",
+        'Name the values that are classes in classes.json, for example {{"0": "background", "255": "object"}}.',
+    ),
+    "empty class": _Kind("class folders without images", "Add images or remove the folder."),
+    "class folders": _Kind("class folders of one split only", "Give both splits the same class folders."),
+    # Files
+    "empty split": _Kind("split without images", "Add images."),
+    "missing image": _Kind(
+        "of {total} images do not exist in {folder}", "Put them there, or remove them from the file."
+    ),
+    "absent image": _Kind("annotated or listed images do not exist", "Put them there, or take them from the list."),
+    "missing annotation": _Kind("listed images have no annotation file", "Put it there, or take them from the list."),
+    "broken annotation": _Kind("annotations cannot be read", "Correct them or export them again."),
+    "duplicate name": _Kind("images of the same name", "Keep one of each, with its own annotation."),
+    "stray file": _Kind("files that are no images", "Training leaves them out.", False),
+    # Images
+    "broken image": _Kind("images cannot be read", _COPY),
+    "image size": _Kind("images whose annotated size is not that which training reads", _EXPORT),
+    "image side": _Kind(
+        f"images with a side under {LEAST_SIDE} or over {MOST_SIDE} pixels, or so narrow that resizing leaves nothing",
+        "Crop or resize them, with their annotations.",
+    ),
+    "16-bit image": _Kind(
+        "images of more than 8 bits a channel, of which training keeps the highest 8: dark ones turn black",
+        "Convert them to 8 bits with a scale that suits them all.",
+    ),
+    "rotated WebP": _Kind(
+        "WebP images whose EXIF orientation training does not follow, though viewers do",
+        "Save them upright, as JPEG or PNG.",
+    ),
+    "rotated image": _Kind("images with an EXIF orientation", "Training reads them upright.", False),
+    "CMYK image": _Kind("CMYK images", "Training reads them as RGB without their colour profile.", False),
+    "transparent image": _Kind("images with an alpha channel", "Training drops it: hidden colours appear.", False),
+    "palette image": _Kind("images with a palette", "Training reads their colours.", False),
+    "grey image": _Kind("greyscale images", "Training repeats the one channel three times.", False),
+    # Masks
+    "missing mask": _Kind("images have no mask", "Put it beside the others, under the same name with .png."),
+    "stray mask": _Kind("masks have no image", "Put it there, or remove the mask."),
+    "broken mask": _Kind("masks cannot be read", "Export them again."),
+    "colour mask": _Kind(
+        "masks hold colours or more than 8 bits, not labels",
+        "Write one channel of 8 bits, or a palette: its indices are the labels.",
+    ),
+    "lossy mask": _Kind("masks are JPEG files, which changes labels", "Export them as PNG."),
+    "mask size": _Kind("masks are of another size than their image as training reads it", "Export them again."),
+    "label value": _Kind("masks hold values outside the class list", "Correct them, or list the classes."),
+    "empty mask": _Kind("masks without any labelled pixel", "Training learns nothing from them.", False),
+    "only empty masks": _Kind("masks without any labelled pixel, and no other", "There is nothing to learn."),
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """All places of one kind of fault.
+
+    Attributes:
+        kind: of ``_KINDS``.
+        places: each place where it occurs, in words.
+        words: by name of a field in the kind's texts.
+    """
+
+    kind: str
+    places: tuple[str, ...]
+    words: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def fatal(self) -> bool:
+        return _KINDS[self.kind].fatal
+
+    @property
+    def count(self) -> int:
+        return len(self.places)
+
+    def __str__(self) -> str:
+        text, remedy, _ = _KINDS[self.kind]
+        return f"{self.count} {text.format(**self.words)}: {listed(self.places)}. {remedy.format(**self.words)}"
+
+
+def found(places: Mapping[str, Sequence[str]], **words: object) -> list[Fault]:
+    """Faults from the places of each kind; none of a kind without places."""
+    return [Fault(kind, tuple(where), words) for kind, where in places.items() if where]
+
+
+def refuse(faults: Iterable[Fault], what: object, verb: str = "used") -> None:
+    """Raise one error for all that is fatal.
+
+    Raises:
+        InputError: "``what`` cannot be ``verb``", with each fatal fault on a line.
+    """
+    lines = "".join(f"\n  - {fault}" for fault in faults if fault.fatal)
+    if lines:
+        raise InputError(f"{what} cannot be {verb}:{lines}")
