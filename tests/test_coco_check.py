@@ -17,11 +17,11 @@ from maxvit_dense.openmmlab.data.coco_check import (  # noqa: E402
     reaches_outside,
     read_annotations,
 )
+from maxvit_dense.openmmlab.data.configure import replace_data_root  # noqa: E402
 from maxvit_dense.openmmlab.data.datasets import (  # noqa: E402
     DropOutsideBoxes,
     check_datasets,
     leaf_datasets,
-    replace_data_root,
 )
 from maxvit_dense.openmmlab.data.faults import refuse  # noqa: E402
 

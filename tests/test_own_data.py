@@ -17,8 +17,8 @@ from mmengine.config import Config, ConfigDict  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.openmmlab.data import datasets
-from maxvit_dense.openmmlab.data.classes import adopt_classes  # noqa: E402
 from maxvit_dense.openmmlab.data.coco_check import category_names  # noqa: E402
+from maxvit_dense.openmmlab.data.configure import adopt_classes  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.data_folders import records, write_voc, write_yolo  # noqa: E402
 

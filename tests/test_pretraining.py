@@ -229,15 +229,14 @@ def test_classes_accumulation_and_learning_rate_follow_data_and_processes(option
 
 
 def test_a_tag_decides_size_crop_and_normalisation(options, data, tmp_path):
-    from maxvit_dense.openmmlab.classification.prepare import prepare_classification
+    from maxvit_dense.openmmlab.data.configure import configure_data
 
     cfg = Config.fromfile(options[0])
-    run.replace_data_root(cfg, str(data))
     cfg.launcher = "none"
     cfg.model.network.model_name = "maxvit_t.in1k_384"
     overrides = {"test_dataloader.dataset.transform.crop_pct": 0.9}
     cfg.merge_from_dict(overrides)
-    prepare_classification(cfg, ("test",), overrides)
+    configure_data(cfg, ("test",), data_root=str(data), overrides=overrides)
     transform = cfg.test_dataloader.dataset.transform
     assert transform.input_size == (3, 384, 384) and transform.crop_mode == "squash"
     assert transform.crop_pct == 0.9  # the command line's

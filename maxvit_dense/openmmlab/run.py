@@ -24,10 +24,9 @@ from ..weights.safe_load import read_checkpoint
 from .backbones.dense import DenseBackbone, check_channels
 from .checkpoint_io import check_fit, check_optimizer
 from .classification.classifier import ImageClassifier
-from .classification.prepare import check_start, prepare_classification
-from .data.classes import adopt_classes
-from .data.datasets import check_datasets, class_names, replace_data_root
-from .data.samples import draw_missing_samples
+from .classification.prepare import check_start
+from .data.configure import configure_data
+from .data.datasets import class_names
 from .launch import init_cpu_group, prepare_launch
 from .own_files import with_own_files
 from .results import draw_pictures, save_predictions
@@ -63,7 +62,7 @@ def prepare_training(
         overrides: config entries by dotted name, as of ``--cfg-options``.
         work_dir: for checkpoints and logs; by default the config's, else ``./work_dirs/<config name>``.
         data_root: folder to read all data sets from instead of the config's, and the classes with them (see
-            ``classes.adopt_classes``).
+            ``data.configure.adopt_classes``).
         class_file: list of the classes of masks, in place of that in their folder.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
@@ -84,14 +83,16 @@ def prepare_training(
         _scale_lr(cfg)
     if resume:
         cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
-    if data_root:
-        replace_data_root(cfg, data_root)
-    draw_missing_samples(cfg)
-    if data_root or class_file:
-        adopt_classes(cfg, ("train", "val"), overrides, class_file)
-    check_datasets(cfg, ("train", "val"), bad_boxes)
     resumed = read_checkpoint(cfg.load_from) if cfg.get("resume") and cfg.get("load_from") else None
-    prepare_classification(cfg, ("train", "val"), overrides, resumed)
+    configure_data(
+        cfg,
+        ("train", "val"),
+        data_root=data_root,
+        class_file=class_file,
+        overrides=overrides,
+        bad_boxes=bad_boxes,
+        checkpoint=resumed,
+    )
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
     _check_start(cfg, model, resumed)
@@ -136,13 +137,8 @@ def prepare_test(
         if folder:
             _check_writable(folder)
     prepare_launch(cfg, launcher)
-    if data_root:
-        replace_data_root(cfg, data_root)
-    draw_missing_samples(cfg)
-    if data_root or class_file:
-        adopt_classes(cfg, ("test",), overrides, class_file)
-    check_datasets(cfg, ("test",))
-    prepare_classification(cfg, ("test",), overrides, weights)
+    data = dict(data_root=data_root, class_file=class_file, overrides=overrides)
+    configure_data(cfg, ("test",), **data, checkpoint=weights)
     model = build_model(cfg)
     _check_heads(cfg, model, ("test",))
     check_fit(model, weights, checkpoint, exact=False)

@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ...errors import InputError
-from .coco_check import absent_files, forget_annotations, inspect_coco, reaches_outside, read_annotations
+from .coco_check import absent_files, inspect_coco, reaches_outside, read_annotations
 from .faults import found, refuse
 from .mask_data import IGNORED_LABEL
 from .pixel_check import add_check, check_images, check_masks, reads_as_usual
@@ -75,28 +75,6 @@ def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, Config
             yield phase, dataset, path
 
 
-def replace_data_root(cfg: Config, data_root: str) -> None:
-    """Point every data set and evaluator of ``cfg`` to another folder of the same layout.
-
-    Raises:
-        InputError: the data sets of the config lie under several roots, so that one cannot stand for all.
-    """
-    roots = {dataset.get("data_root") or "" for _, dataset in phase_datasets(cfg, PHASES)}
-    if len(roots) > 1:
-        raise InputError(
-            f"--data-root stands for one folder, but the config's data sets lie under {len(roots)}: "
-            f"{', '.join(sorted(roots))}. Set each with --cfg-options, for example "
-            "train_dataloader.dataset.data_root=... ."
-        )
-    old = roots.pop() if roots else ""
-    for _, dataset in phase_datasets(cfg, PHASES):
-        dataset["data_root"] = data_root
-    for evaluator in _evaluators(cfg, PHASES):
-        for key, value in evaluator.items():
-            if isinstance(value, str) and _lies_under(value, old):
-                evaluator[key] = os.path.join(data_root, os.path.relpath(value, old))
-
-
 def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse") -> None:
     """Check the files that the data sets and evaluators of ``phases`` will read, before anything is written.
 
@@ -124,8 +102,7 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
             _check_coco(dataset, dataset_class, phase, bad_boxes)
         elif is_segmentation(dataset_class):
             _check_segmentation(dataset, dataset_class, phase)
-    forget_annotations()  # nothing of the preparation reads them after this
-    for evaluator in _evaluators(cfg, phases):
+    for evaluator in evaluators(cfg, phases):
         file = evaluator.get("ann_file") or ""
         if file and not _is_remote(file) and not os.path.isfile(file):
             raise InputError(
@@ -220,7 +197,8 @@ def dataset_type(name: Any, scope: str | None) -> type:
     return found
 
 
-def _evaluators(cfg: Config, phases: Iterable[str]) -> Iterator[ConfigDict]:
+def evaluators(cfg: Config, phases: Iterable[str]) -> Iterator[ConfigDict]:
+    """Each evaluator of ``phases``."""
     for phase in phases:
         evaluator = cfg.get(f"{phase}_evaluator") or []
         yield from [evaluator] if isinstance(evaluator, dict) else evaluator
@@ -232,7 +210,3 @@ def _joined(dataset: ConfigDict, path: str) -> str:
 
 def _is_remote(path: str) -> bool:
     return "://" in path
-
-
-def _lies_under(path: str, root: str) -> bool:
-    return os.path.normpath(path).startswith(os.path.join(os.path.normpath(root), "")) and bool(root)

@@ -1,0 +1,278 @@
+"""Everything that one's own data changes in a config: root, classes, heads and checks, in one call."""
+
+import importlib
+import logging
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from ...errors import InputError, listed
+from ..classification.prepare import prepare_classification
+from .coco_check import category_names, forget_annotations
+from .datasets import (
+    PHASES,
+    check_datasets,
+    class_names,
+    coco_files,
+    dataset_type,
+    evaluators,
+    is_segmentation,
+    phase_datasets,
+)
+from .faults import refuse
+from .heads import own_metainfo, size_heads
+from .image_check import read_many
+from .mask_check import class_faults, found_classes
+from .mask_data import MaskFolder, Pairs, class_values, find_mask_folder, pair_files, read_mask
+from .samples import draw_missing_samples
+
+_MASKS, _MASKS_MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.data.mask_dataset"
+_SPLIT_OF = {"train": "train", "val": "val", "test": "val"}
+_SHOWN = 10
+
+_logger = logging.getLogger(__name__)
+
+
+def configure_data(
+    cfg: Config,
+    phases: Sequence[str],
+    *,
+    data_root: str | None = None,
+    class_file: str | os.PathLike | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    bad_boxes: str = "refuse",
+    checkpoint: Mapping[str, Any] | None = None,
+) -> None:
+    """Point ``cfg`` to its data, fit it to them and check them; a demo's data are drawn if they are missing.
+
+    Each step needs the ones before: the root tells where classes are read from, these are what is checked.
+
+    Args:
+        cfg: of a detector, a segmentor or a classifier.
+        phases: of "train", "val", "test", whose data will be read.
+        data_root: of all data sets, in place of the config's; the classes are then those found there.
+        class_file: list of the classes of masks (see ``mask_data.class_values``).
+        overrides: config entries of the command line, by dotted name; they stand.
+        bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
+        checkpoint: of a classifier that will be evaluated or resumed.
+
+    Raises:
+        InputError: as ``replace_data_root``, ``draw_missing_samples``, ``adopt_classes``, ``check_datasets`` and
+            ``prepare_classification``.
+    """
+    try:
+        if data_root:
+            replace_data_root(cfg, data_root)
+        draw_missing_samples(cfg)
+        if data_root or class_file:
+            adopt_classes(cfg, phases, overrides, class_file)
+        check_datasets(cfg, phases, bad_boxes)
+    finally:
+        forget_annotations()
+    prepare_classification(cfg, phases, overrides, checkpoint)
+
+
+def replace_data_root(cfg: Config, data_root: str) -> None:
+    """Point every data set and evaluator of ``cfg`` to another folder of the same layout.
+
+    Raises:
+        InputError: the data sets of the config lie under several roots, so that one cannot stand for all.
+    """
+    roots = {dataset.get("data_root") or "" for _, dataset in phase_datasets(cfg, PHASES)}
+    if len(roots) > 1:
+        raise InputError(
+            f"--data-root stands for one folder, but the config's data sets lie under {len(roots)}: "
+            f"{', '.join(sorted(roots))}. Set each with --cfg-options, for example "
+            "train_dataloader.dataset.data_root=... ."
+        )
+    old = roots.pop() if roots else ""
+    for _, dataset in phase_datasets(cfg, PHASES):
+        dataset["data_root"] = data_root
+    for evaluator in evaluators(cfg, PHASES):
+        for key, value in evaluator.items():
+            if isinstance(value, str) and _lies_under(value, old):
+                evaluator[key] = os.path.join(data_root, os.path.relpath(value, old))
+
+
+def adopt_classes(
+    cfg: Config,
+    phases: Iterable[str],
+    overrides: Mapping[str, Any] | None = None,
+    class_file: str | os.PathLike | None = None,
+) -> None:
+    """Give ``cfg`` the classes of its annotation files or masks, where they differ from its own.
+
+    Sets class names and palette of every data set, and every class count of the model's heads. Nothing is done
+    for data sets of other kinds than COCO's and mmseg's, nor where ``overrides`` give classes or their number by
+    hand.
+
+    Args:
+        cfg: whose data sets lie where they will be read from.
+        phases: whose annotation files are read; the classes are set for all phases, so that a config dumped
+            in training can be tested later.
+        overrides: config entries of the command line, by dotted name.
+        class_file: list of the classes of masks (see ``mask_data.class_values``).
+
+    Raises:
+        InputError: a file that cannot be read, without categories, or with one named twice; files whose
+            categories differ; class weights of the config that are a matter of its own classes; masks that
+            ``adopt_masks`` refuses; ``class_file`` with classes given by hand, or for files that name theirs.
+    """
+    by_hand = [key for key in overrides or {} if key.endswith(("classes", "metainfo"))]
+    segmentation = any(
+        is_segmentation(dataset_type(d["type"], cfg.get("default_scope"))) for _, d in phase_datasets(cfg, PHASES)
+    )
+    if class_file and (by_hand or not segmentation):
+        reason = f"--cfg-options {by_hand[0]} gives them" if by_hand else "the annotation files name theirs"
+        raise InputError(f"--classes lists the classes of masks, but {reason}. Leave it out.")
+    if by_hand:
+        return
+    if segmentation:
+        adopt_masks(cfg, class_file)
+        return
+    files = [path for _, _, path in coco_files(cfg, phases)]
+    if not files:
+        return
+    names = _common_names(dict.fromkeys(files))
+    old = class_names(cfg, phases)
+    if all(tuple(classes) == names for classes in old):
+        return
+    for _, dataset in phase_datasets(cfg, PHASES):
+        dataset["metainfo"] = own_metainfo(names)
+    resized = size_heads(cfg.model, len(names), len(old[0]))
+    _logger.info(
+        "%d classes from %s in place of the config's %d: %s. Sized by them: %s.",
+        len(names),
+        files[0],
+        len(old[0]),
+        listed(names, _SHOWN),
+        ", ".join(resized) or "no head",
+    )
+
+
+def _common_names(paths: Iterable[str]) -> tuple[str, ...]:
+    """The categories that all files have. Labels are numbered by a file's order, so that must agree too."""
+    found = {path: category_names(path) for path in paths}
+    (first, names), *others = found.items()
+    for path, theirs in others:
+        if theirs == names:
+            continue
+        differing = [
+            *(f"{name} is in {os.path.basename(first)} only" for name in names if name not in theirs),
+            *(f"{name} is in {os.path.basename(path)} only" for name in theirs if name not in names),
+        ]
+        raise InputError(
+            f"The categories of {first} and {path} differ: "
+            f"{listed(differing, _SHOWN) or 'they stand in another order'}. "
+            "Give both files the same categories in the same order."
+        )
+    return names
+
+
+# Masks.
+
+
+def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> None:
+    """Give ``cfg`` the files and classes of a folder of images and masks, if its data root is one.
+
+    Sets folders, class names, palette and the values in masks of every data set, and every class count of the
+    model's heads. For ADE20K itself nothing but the root is set.
+
+    Args:
+        cfg: whose data sets are mmseg's, all under one ``data_root``.
+        class_file: list of classes, in place of that in the folder; see ``mask_data.class_values``.
+
+    Raises:
+        InputError: the list cannot be used; the masks hold one class; there are no images; ``class_file`` is given
+            for a data set of another layout.
+    """
+    datasets = [dataset for _, dataset in phase_datasets(cfg, PHASES)]
+    root = datasets[0].get("data_root") or ""
+    folder = find_mask_folder(root)
+    if folder is None or (folder.is_ade20k and not class_file and datasets[0]["type"] != _MASKS):
+        if class_file and folder is None:
+            raise InputError(f"--classes names the classes of masks, and {root} has no images/ beside masks/.")
+        for dataset in datasets if folder else ():
+            dataset["data_root"] = str(folder.root)
+        return
+    pairs = [pair_files(*folders) for folders in folder.splits.values()]
+    old = class_names(cfg, PHASES)[0]
+    named, source = _classes(folder, class_file, datasets[0], old, pairs)
+    refuse(class_faults(named), f"{source} ({folder.convention})")
+    _point_to(cfg, folder, named)
+    names = tuple(named.values())
+    resized = size_heads(cfg.model, len(names), len(old))
+    _logger.info(
+        "%d classes from %s%s: %s; %s. Sized by them: %s.",
+        len(names),
+        source,
+        f" in place of the config's {len(old)}" if names != old else ", the config's own",
+        listed((f"{value} {name}" for value, name in named.items()), _SHOWN),
+        folder.convention,
+        ", ".join(resized) or "no head",
+    )
+
+
+def _classes(
+    folder: MaskFolder,
+    class_file: str | os.PathLike | None,
+    dataset: ConfigDict,
+    old: tuple[str, ...],
+    pairs: Sequence[Pairs],
+) -> tuple[dict[int, str], str]:
+    """Class name by value in the masks, and where it is from."""
+    named = class_values(folder, class_file)
+    if named:
+        return named, str(class_file or folder.class_file)
+    if dataset["type"] == _MASKS:  # of an earlier run on such a folder
+        return dict(zip(dataset["values"], old, strict=True)), "the config"
+    masks = [mask for pair in pairs for mask in pair.masks.values()]
+    _logger.info("%s has no list of classes: reading the values of all %d masks.", folder.root, len(masks))
+    return found_classes(folder, read_many(read_mask, masks)), f"the values in the masks of {folder.root}"
+
+
+def _point_to(cfg: Config, folder: MaskFolder, named: dict[int, str]) -> None:
+    """Have all phases read ``folder``."""
+    importlib.import_module(_MASKS_MODULE)
+    _import_in(cfg)
+    names = tuple(named.values())
+    for phase, dataset in phase_datasets(cfg, PHASES):
+        own = dataset.get("metainfo") or {}
+        keeps_colours = tuple(own.get("classes", ())) == names and "palette" in own
+        images, masks = (str(path.relative_to(folder.root)) for path in folder.split(_SPLIT_OF[phase]))
+        for key in ("img_suffix", "seg_map_suffix", "reduce_zero_label", "ann_file", "data_prefix", "metainfo"):
+            dataset.pop(key, None)
+        dataset.update(
+            type=_MASKS,
+            data_root=str(folder.root),
+            data_prefix=dict(img_path=images, seg_map_path=masks),
+            values=list(named),
+            metainfo=own if keeps_colours else own_metainfo(names),
+        )
+    for part in (*(cfg.get(f"{phase}_dataloader") for phase in PHASES), cfg.get("tta_pipeline")):
+        for step in _annotation_steps(part):
+            step.pop("reduce_zero_label", None)  # the data set says it
+
+
+def _annotation_steps(part: Any) -> Iterator[ConfigDict]:
+    """All ``LoadAnnotations`` of a config's entry, however deep."""
+    if isinstance(part, dict):
+        if str(part.get("type")).rpartition(".")[2] == "LoadAnnotations":
+            yield part
+        part = list(part.values())
+    if isinstance(part, list | tuple):
+        for item in part:
+            yield from _annotation_steps(item)
+
+
+def _import_in(cfg: Config) -> None:
+    """Name the module of the data set in ``cfg``, so that a dumped config finds it."""
+    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
+    modules = [imports["imports"]] if isinstance(imports["imports"], str) else list(imports["imports"])
+    cfg.custom_imports = dict(imports, imports=list(dict.fromkeys([*modules, _MASKS_MODULE])))
+
+
+def _lies_under(path: str, root: str) -> bool:
+    return os.path.normpath(path).startswith(os.path.join(os.path.normpath(root), "")) and bool(root)
