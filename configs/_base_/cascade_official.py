@@ -17,7 +17,8 @@ def norm():
 
 
 model = dict(
-    backbone=dict(_base_.pop("backbone"), out_indices=(1, 2, 3)),
+    # The official code reads the padding of its square images as image, and so does this.
+    backbone=dict(_base_.pop("backbone"), out_indices=(1, 2, 3), exact_batches=False),
     neck=dict(
         in_channels=[128, 256, 512],
         num_outs=5,

@@ -21,6 +21,7 @@ from torch import nn
 from ..config_names import UnknownConfig, find_config
 from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
+from . import exact_batches
 from .backbones.dense import DenseBackbone, check_channels
 from .checkpoint_io import check_fit, check_optimizer
 from .classification.classifier import ImageClassifier
@@ -171,7 +172,10 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
         stem, extension = os.path.splitext(cfg.filename)
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
     init_cpu_group(cfg.launcher)
-    return with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner"))).from_cfg(cfg)
+    runner = with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner"))).from_cfg(cfg)
+    if isinstance(runner.model, nn.Module):
+        exact_batches.attach(runner.model)
+    return runner
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequence[str]) -> Config:

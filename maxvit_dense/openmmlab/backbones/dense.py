@@ -85,10 +85,15 @@ class DenseBackbone(BaseModule):
                 module.eval()
         return self
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    @property
+    def strides(self) -> list[int]:
+        """Stride of each map that is returned."""
+        return [self.net.feature_info[tap]["reduction"] for tap in self.taps]
+
+    def forward(self, x: Tensor, **kwargs: Any) -> tuple[Tensor, ...]:
         """(B, in_channels, H, W) -> one (B, C, H / stride, W / stride) for each of ``out_indices``."""
         ascending = sorted(set(self.taps))
-        maps = self.net.forward_intermediates(x, indices=ascending, intermediates_only=True)
+        maps = self.net.forward_intermediates(x, indices=ascending, intermediates_only=True, **kwargs)
         by_tap = dict(zip(ascending, maps, strict=True))
         return tuple(by_tap[tap] for tap in self.taps)
 

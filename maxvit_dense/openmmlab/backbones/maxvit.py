@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...maxvit import parse_window_size
 from ...variants import CONFIGS, find_published
+from ..exact_batches import ImageSizes
 from .dense import DenseBackbone, check_arguments
 from .weights import load_backbone, read_weights
 
@@ -35,6 +36,7 @@ class MaxViT(DenseBackbone):
         in_channels: image channels.
         img_size: image size in pixels that the bias tables are made for, as in timm; by default that of the weights
             if ``init_cfg`` names published ones, else 224. It limits nothing.
+        exact_batches: in runs of this package, padding of a batch is no part of its images (``exact_batches.py``).
         init_cfg: None, or dict(type="Pretrained", checkpoint=...) with a local file, a URL or a tag of published
             weights ("in1k", "maxvit_t.in1k_384"). ``missing_ok=True`` in it goes on with random weights, and a
             warning, if the hub cannot be reached.
@@ -54,6 +56,7 @@ class MaxViT(DenseBackbone):
         with_cp: bool | str = False,
         in_channels: int = 3,
         img_size: int | tuple[int, int] | None = None,
+        exact_batches: bool = True,
         init_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(init_cfg)
@@ -66,6 +69,9 @@ class MaxViT(DenseBackbone):
         self.out_indices = tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.exact_batches = exact_batches
+        self.image_sizes: ImageSizes | None = None  # set where a run has them
+        self.ready: tuple[Tensor, ...] | None = None  # maps of the next call, computed before
 
         published = find_published(self.variant, init_cfg["checkpoint"]) if init_cfg else None
         if img_size is None:
@@ -83,6 +89,13 @@ class MaxViT(DenseBackbone):
         self.net.prune_intermediate_layers(self.taps)
         self.net.set_grad_checkpointing(with_cp)
         self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(B, in_channels, H, W) -> one (B, C, H / stride, W / stride) for each of ``out_indices``."""
+        if self.ready is not None:
+            maps, self.ready = self.ready, None
+            return maps
+        return super().forward(x, sizes=self.image_sizes.of(x) if self.image_sizes else None)
 
     def read_weights(self, logger: logging.Logger) -> dict[str, Tensor] | None:
         return read_weights(self.variant, self.init_cfg, logger)
