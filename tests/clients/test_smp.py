@@ -21,6 +21,14 @@ def test_decoder_trains(name):
     assert model.encoder.model.model.stem.conv1.weight.grad.abs().max() > 0
 
 
+def test_a_dpt_trains_at_any_size():
+    model = smp.DPT("tu-maxvit_mini", encoder_weights=None, classes=3, decoder_readout="ignore").train()
+    masks = model(torch.randn(2, 3, 96, 128))
+    assert masks.shape == (2, 3, 96, 128)
+    masks.square().mean().backward()
+    assert model.encoder.model.stages[0].blocks[0].conv.conv1_1x1.weight.grad.abs().max() > 0
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
 def test_a_unet_can_be_scripted():
     model = smp.Unet("tu-maxvit_mini", encoder_weights=None, classes=2).eval()

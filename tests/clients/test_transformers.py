@@ -49,3 +49,37 @@ def test_upernet_takes_a_step():
     output = model(torch.randn(2, 3, 64, 96), labels=torch.randint(0, 4, (2, 64, 96)))
     output.loss.backward()
     assert output.logits.shape == (2, 4, 64, 96)
+
+
+def test_timm_wrapper_classifies():
+    config = transformers.TimmWrapperConfig(architecture="maxvit_mini", num_labels=3)
+    model = transformers.TimmWrapperForImageClassification(config).train()
+    output = model(pixel_values=torch.randn(2, 3, 70, 50), labels=torch.tensor([0, 2]))
+    output.loss.backward()
+    assert output.logits.shape == (2, 3)
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
+def test_mask2former_takes_a_step():
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone_config(out_indices=[1, 2, 3, 4]),
+        hidden_dim=32,
+        feature_size=32,
+        mask_feature_size=32,
+        encoder_layers=1,
+        decoder_layers=2,
+        num_attention_heads=4,
+        encoder_feedforward_dim=32,
+        dim_feedforward=32,
+        num_queries=5,
+        num_labels=3,
+        train_num_points=64,
+    )
+    model = transformers.Mask2FormerForUniversalSegmentation(config).train()
+    mask = torch.zeros(1, 64, 96)
+    mask[:, 10:30, 10:30] = 1
+    labels = dict(mask_labels=[mask], class_labels=[torch.tensor([1])])
+    loss = model(pixel_values=torch.randn(1, 3, 64, 96), **labels).loss
+    loss.backward()
+    backbone = [p for name, p in model.named_parameters() if "backbone" in name]
+    assert loss.isfinite() and all(p.grad is not None for p in backbone)
