@@ -205,3 +205,12 @@ def test_downloads_once(tmp_path, monkeypatch):
     assert download_checkpoint((tmp_path / "served.pth").as_uri()) == path
     with pytest.raises(InputError, match="cannot be downloaded.*local file"):
         download_checkpoint((tmp_path / "other.pth").as_uri(), progress=False)
+
+
+def test_files_of_two_addresses_with_one_name_are_kept_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    for place in ("first", "second"):
+        (tmp_path / place).mkdir()
+        torch.save({"weight": torch.full((2,), float(len(place)))}, tmp_path / place / "model.pth")
+    paths = [download_checkpoint((tmp_path / place / "model.pth").as_uri(), False) for place in ("first", "second")]
+    assert [read_checkpoint(path)["weight"][0].item() for path in paths] == [5.0, 6.0]

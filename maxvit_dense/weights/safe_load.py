@@ -7,6 +7,7 @@ one; any other name is refused.
 """
 
 import argparse
+import hashlib
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -104,11 +105,13 @@ def backbone_state_dict(checkpoint: Mapping[str, Any], prefix: str = "backbone."
 def download_checkpoint(url: str, progress: bool = True) -> Path:
     """Download a checkpoint once into torch.hub's folder; later calls find it there.
 
+    Its name there has a hash of the address in front: the files of two addresses may share their name.
+
     Raises:
         InputError: the address does not answer.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
-    target = folder / Path(urlparse(url).path).name
+    target = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{Path(urlparse(url).path).name}"
     if target.is_file():
         return target
     folder.mkdir(parents=True, exist_ok=True)
