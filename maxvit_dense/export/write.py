@@ -10,7 +10,8 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import save_file
-from timm.models import PretrainedCfg, save_for_hf
+from timm.models import PretrainedCfg
+from timm.models._hub import save_for_hf  # in timm.models since 1.0.16
 from torch import Tensor, nn
 
 from ..attention import resize_bias_table

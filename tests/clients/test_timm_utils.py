@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-from timm.models import save_for_hf
+from timm.models._hub import save_for_hf
 from timm.optim import create_optimizer_v2
 from timm.utils import ModelEmaV3
 
