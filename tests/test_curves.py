@@ -18,7 +18,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 from maxvit_dense.openmmlab import curves, run  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
-from maxvit_dense.scalars import run_logs  # noqa: E402
+from maxvit_dense.work_dir import run_logs  # noqa: E402
 
 ITERATIONS = 5  # an epoch
 INTERVAL = 2  # between logged lines

@@ -55,6 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     common = [CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
     begin = time.monotonic()
 
+    from maxvit_dense.work_dir import last_checkpoint
+
     from . import make_sample_data, test, train
 
     _say(f"1/4 drawing the sample data set in {data}")
@@ -64,17 +66,13 @@ def main(argv: list[str] | None = None) -> int:
     if args.fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
     _say(f"2/4 training {CONFIG}; loss, time left and memory follow")
-    resume = ["--resume"] if (work_dir / "last_checkpoint").is_file() else []
+    resume = ["--resume"] if last_checkpoint(work_dir) else []
     if code := train.main([*common, *resume]):
         return code
 
     _say("3/4 evaluating on images that it has not seen")
     shutil.rmtree(pictures, ignore_errors=True)
-
-    from mmengine.runner import find_latest_checkpoint
-
-    checkpoint = work_dir / Path(find_latest_checkpoint(str(work_dir))).name
-    if code := test.main([*common, str(checkpoint), "--show-dir", str(pictures), "--out", str(metrics)]):
+    if code := test.main([*common, str(last_checkpoint(work_dir)), "--show-dir", str(pictures), "--out", str(metrics)]):
         return code
 
     _say("4/4 drawing")

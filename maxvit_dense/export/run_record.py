@@ -13,8 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..scalars import is_training, run_logs
+from ..work_dir import is_training, run_logs
 
 _TIME = re.compile(r"_?\d{8}_\d{6}$")
 # What a Runner logs beside the metrics of an evaluation.
@@ -52,19 +51,6 @@ class RunRecord:
     input_size: int | None = None
     software: dict[str, Any] | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)
-
-
-def last_checkpoint(work_dir: Path) -> Path:
-    """The last checkpoint of a work dir; its record may name the place that the work dir was moved from.
-
-    Raises:
-        InputError: there is none.
-    """
-    record = work_dir / "last_checkpoint"
-    if not record.is_file():
-        raise InputError(f"{work_dir} has no last_checkpoint: it is no work dir, or the run saved nothing yet.")
-    path = Path(record.read_text(encoding="utf-8").strip())
-    return path if path.is_file() else work_dir / path.name
 
 
 def is_run(checkpoint: Mapping[str, Any]) -> bool:

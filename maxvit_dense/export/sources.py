@@ -14,7 +14,8 @@ from ..variants import default_cfgs, fetch_published, find_published
 from ..weights.safe_load import extract_state_dict, read_checkpoint
 from ..weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
 from ..weights.torchvision_layout import is_torchvision, own_layout
-from .run_record import RunRecord, is_run, last_checkpoint, read_run
+from ..work_dir import last_checkpoint
+from .run_record import RunRecord, is_run, read_run
 
 FIRST_CONV = "stem.conv1.weight"
 WEIGHTS_FILE, HUB_CONFIG = "model.safetensors", "config.json"  # timm's hub form
@@ -74,7 +75,12 @@ def read_source(source: str, averaged: bool = True) -> Source:
 def _file_in(path: Path) -> Path:
     if not path.is_dir():
         return path
-    return path / WEIGHTS_FILE if (path / WEIGHTS_FILE).is_file() else last_checkpoint(path)
+    if (path / WEIGHTS_FILE).is_file():
+        return path / WEIGHTS_FILE
+    last = last_checkpoint(path)
+    if last is None:
+        raise InputError(f"{path} has no last_checkpoint: it is no work dir, or the run saved nothing yet.")
+    return last
 
 
 def _read_checkpoint_file(path: Path, averaged: bool) -> Source:

@@ -11,7 +11,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..files import file_written_aside
-from ..scalars import Scalars, is_training, run_logs
+from ..work_dir import Scalars, is_training, run_logs
 
 FILE_NAME = "curves.png"
 

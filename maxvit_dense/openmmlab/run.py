@@ -21,6 +21,7 @@ from torch import nn
 from ..config_names import UnknownConfig, find_config
 from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
+from ..work_dir import last_checkpoint
 from . import exact_batches
 from .backbones.dense import DenseBackbone, check_channels
 from .checkpoint_io import check_fit, check_optimizer
@@ -298,18 +299,16 @@ def _scale_lr(cfg: Config) -> None:
 
 
 def _resume_path(resume: str, work_dir: str) -> str:
-    """The checkpoint to go on from; the last one's record may name the place a work dir was moved from."""
+    """The checkpoint to go on from."""
     if resume != "auto":
         return resume
-    record = os.path.join(work_dir, "last_checkpoint")
-    if not os.path.isfile(record):
+    path = last_checkpoint(work_dir)
+    if path is None:
         raise InputError(
-            f"--resume finds nothing to resume: {work_dir} has no last_checkpoint. Give the --work-dir of "
-            "the run to go on with, or a checkpoint after --resume, or leave it out to start anew."
+            f"--resume finds nothing to resume: {work_dir} has no last_checkpoint that names one. Give the --work-dir "
+            "of the run to go on with, or a checkpoint after --resume, or leave it out to start anew."
         )
-    with open(record) as stream:
-        path = stream.read().strip()
-    return path if os.path.isfile(path) else os.path.join(work_dir, os.path.basename(path))
+    return str(path)
 
 
 def _check_start(cfg: Config, model: nn.Module, checkpoint: Mapping[str, Any] | None) -> None:

@@ -21,6 +21,7 @@ from torch.utils.data import BatchSampler
 
 from ..errors import TrainingStopped
 from ..export.provenance import commit, versions
+from ..work_dir import LAST_CHECKPOINT, last_checkpoint
 
 _DEVICE_INTERVAL = 10  # iterations
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
@@ -106,7 +107,7 @@ class SafeCheckpointHook(CheckpointHook):
         )
         self.place = {}
         if is_main_process():
-            self.file_backend.put_text(self.last_ckpt, os.path.join(runner.work_dir, "last_checkpoint"))
+            self.file_backend.put_text(self.last_ckpt, os.path.join(runner.work_dir, LAST_CHECKPOINT))
             for path in outdated:
                 self._remove(path)
 
@@ -166,11 +167,8 @@ class StopAtNaNHook(Hook):
             self._stop(runner, runner.iter, f"{len(wrong)} tensors of the model ({wrong[0]}, ...) are no longer finite")
 
     def _stop(self, runner, step: int, reason: str) -> None:
-        record = os.path.join(runner.work_dir, "last_checkpoint")
-        kept = "no checkpoint was written yet"
-        if os.path.isfile(record):
-            with open(record) as stream:
-                kept = f"the last good checkpoint is {stream.read()}"
+        last = last_checkpoint(runner.work_dir)
+        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
         raise TrainingStopped(
             f"Training stopped at iteration {step} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at the data "
             "of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, train in "
