@@ -20,6 +20,7 @@ from mmengine.runner import Runner  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
+from maxvit_dense.openmmlab.run_facts import run_facts  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,7 +89,7 @@ def work_dir(tmp_path_factory):
         val_cfg=dict(),
         val_evaluator=[dict(type="ConvertedMetric")],
         custom_hooks=[dict(type="EMAHook")],
-        default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+        default_hooks=dict(checkpoint=dict(type="SafeCheckpointHook", interval=1)),
         experiment_name="my_config",
     )
     Runner.from_cfg(Config(cfg)).train()
@@ -173,16 +174,18 @@ def test_a_runs_backbone_starts_a_detector_by_init_cfg(work_dir, tmp_path):
     assert all(torch.equal(value, wanted[name]) for name, value in backbone.net.state_dict().items())
 
 
-CLASSIFIER = """
-model = dict(
-    data_preprocessor=dict(mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), type='ImageBatch'),
-    network=dict(model_name='maxvit_mini', window_size=12),
-    type='ImageClassifier')
-train_dataloader = dict(
-    dataset=dict(data_root='data/pets/', transform=dict(input_size=320)), num_workers=compute())
-val_dataloader = dict(
-    dataset=dict(transform=dict(crop_mode='squash', crop_pct=1.0, input_size=384, interpolation='bilinear')))
-"""
+FACTS = dict(
+    mean=[0.1, 0.2, 0.3],
+    std=[0.4, 0.5, 0.6],
+    window_size=(12, 12),
+    data="pets",
+    classes=["ant", "bee", "cat"],
+    input_size=384,
+    crop_mode="squash",
+    crop_pct=1.0,
+    interpolation="bilinear",
+    metric_step="epoch",
+)
 
 
 @pytest.fixture
@@ -190,11 +193,11 @@ def classifier(tmp_path):
     """A checkpoint as a Runner writes it for a classifier of three classes, and its network."""
     net = mini(num_classes=3)
     meta = dict(
-        cfg=CLASSIFIER,
+        cfg="",
         epoch=4,
         iter=100,
         experiment_name="pretrain_pets_20260101_000000",
-        dataset_meta=dict(classes=("ant", "bee", "cat")),
+        maxvit_dense=FACTS,
     )
     weights = {f"backbone.net.{name}": value for name, value in net.state_dict().items()}
     torch.save(dict(meta=meta, state_dict=weights), tmp_path / "epoch_4.pth")
@@ -243,22 +246,40 @@ def test_weights_written_before_keep_their_description_when_resized(work_dir, tm
     assert net.state_dict()[TABLE].shape == (1, 23, 23)
 
 
-def test_the_config_in_a_checkpoint_is_read_and_never_run(work_dir, tmp_path):
+def test_the_config_in_a_checkpoint_is_never_run(work_dir, tmp_path):
     checkpoint = torch.load(work_dir / "epoch_2.pth", weights_only=False)
     proof = tmp_path / "proof"
     checkpoint["meta"]["cfg"] += f"\nimport pathlib\nproof = pathlib.Path({str(proof)!r}).touch()\n"
     torch.save(checkpoint, tmp_path / "epoch_2.pth")
     assert run_tool(tmp_path / "epoch_2.pth", tmp_path / "out") == 0
     assert not proof.exists()
-    assert card_of(tmp_path / "out")["data"] == "my_coco"
     assert card_of(tmp_path / "out")["metric"] is None  # no logs lie beside it
 
 
+def test_a_checkpoint_without_a_record_is_converted_and_what_is_assumed_said_aloud(work_dir, tmp_path, capsys):
+    checkpoint = torch.load(work_dir / "epoch_2.pth", weights_only=False)
+    del checkpoint["meta"]["maxvit_dense"]
+    torch.save(checkpoint, tmp_path / "epoch_2.pth")
+    assert run_tool(tmp_path / "epoch_2.pth", tmp_path / "out") == 0
+    assert (card_of(tmp_path / "out")["data"], card_of(tmp_path / "out")["epoch"]) == (None, 2)
+    said = capsys.readouterr().err
+    assert "nothing tells how images were prepared" in said and "window of (7, 7)" in said
+
+
 @pytest.mark.parametrize(
-    "text", ["", "model = (", "model = dict(*parts)\nimport os", "model = [compute(), {1: x}]", "\0"]
+    ("changes", "facts"),
+    [
+        ({}, dict(data=None, mean=None, window_size=None, metric_step="epoch")),
+        (
+            dict(
+                train_dataloader=dict(dataset=dict(type="ConcatDataset", datasets=[dict(data_root="a/voc/")])),
+                data_preprocessor=dict(mean=[0.0, 0.0, 0.0], std=[255.0] * 3),
+                default_hooks=dict(logger=dict(type="LoggerHook", log_metric_by_epoch=False)),
+            ),
+            dict(data="voc", mean=[0.0] * 3, std=[1.0] * 3, metric_step="iter"),
+        ),
+    ],
 )
-def test_a_config_that_is_no_literal_tells_nothing_and_stops_nothing(tmp_path, text):
-    weights = {f"backbone.net.{name}": value for name, value in mini().state_dict().items()}
-    torch.save(dict(meta=dict(cfg=text), state_dict=weights), tmp_path / "x.pth")
-    assert run_tool(tmp_path / "x.pth", tmp_path / "out") == 0
-    assert card_of(tmp_path / "out")["data"] is None
+def test_facts_are_found_where_a_config_has_them_and_none_elsewhere(changes, facts):
+    found = run_facts(Config(changes), torch.nn.Linear(1, 1), dict(dataset_meta=None))
+    assert found | facts == found

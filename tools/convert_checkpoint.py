@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     if export.assumed and target.suffix != ".safetensors":
         print(
             "convert_checkpoint: nothing tells how images were prepared; config.json says as for tag "
-            f"{export.assumed}. Name another with --tag.",
+            f"{export.assumed}, and a window of {export.window_size}. Name another tag with --tag.",
             file=sys.stderr,
         )
     tables = " x ".join(str(2 * side - 1) for side in export.network.table_window)

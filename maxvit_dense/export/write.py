@@ -241,10 +241,11 @@ def _own_description(source: Source, network: Network) -> dict[str, Any]:
     run = source.run
     if run is None:
         return {}
-    told = dict(run.evaluation) if network.num_classes > 0 else {}
-    if network.num_classes > 0 and run.input_size:
-        told["input_size"] = (network.in_chans, run.input_size, run.input_size)
-    return told | {name: value for name, value in (("mean", run.mean), ("std", run.std)) if value}
+    names = ("mean", "std", *(("crop_pct", "crop_mode", "interpolation") if network.num_classes > 0 else ()))
+    facts = {name: run.facts.get(name) for name in names}
+    told = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items() if v is not None}
+    size = run.facts.get("input_size")
+    return told | (dict(input_size=(network.in_chans, size, size)) if network.num_classes > 0 and size else {})
 
 
 def _check_tag(cfg: PretrainedCfg, tag: str, network: Network) -> None:
@@ -262,7 +263,8 @@ def _input_size(network: Network) -> tuple[int, int, int]:
 
 def _window(source: Source, network: Network, cfg: PretrainedCfg) -> tuple[int, int] | str:
     """The window in use: the run's, the hub form's, else the tables' own; for a tag that of its image size."""
-    told = source.run.window_size if source.run else (source.hub_config.get("model_args") or {}).get("window_size")
+    described = source.run.facts if source.run else source.hub_config.get("model_args") or {}
+    told = described.get("window_size")
     if told is not None:
         try:
             is_ratio, window = parse_window_size(told)
@@ -286,7 +288,8 @@ def _run_card(source: Source) -> dict[str, Any]:
         return {}
     return dict(
         recipe=dict(config=run.config, sha256=run.config_sha256),
-        **{key: getattr(run, key) for key in ("data", "epoch", "iter", "metric", "classes")},
+        data=run.facts.get("data"),
+        **{key: getattr(run, key) for key in ("epoch", "iter", "metric", "classes")},
         trained_with=run.software,
     )
 

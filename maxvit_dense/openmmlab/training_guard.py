@@ -22,6 +22,7 @@ from torch.utils.data import BatchSampler
 from ..errors import TrainingStopped
 from ..export.provenance import commit, versions
 from ..work_dir import LAST_CHECKPOINT, last_checkpoint
+from .run_facts import FACTS, run_facts
 
 _DEVICE_INTERVAL = 10  # iterations
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
@@ -31,7 +32,8 @@ _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that 
 class SafeCheckpointHook(CheckpointHook):
     """mmengine's checkpoints, with the old ones deleted after the new one is whole; SIGTERM saves one more first.
 
-    They say what commit and versions of the software the run trains with, as ``meta["software"]``.
+    They say what commit and versions of the software the run trains with, as ``meta["software"]``, and what an export
+    of the weights needs to know, as ``meta["maxvit_dense"]`` (see ``run_facts``).
 
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
     ``--resume`` goes on in the middle of the epoch. A second SIGTERM ends the process as usual.
@@ -50,7 +52,9 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
         # FlexibleRunner counts an epoch too many, or an iteration, in what is saved after an evaluation.
-        checkpoint["meta"].update(self.place, software=self.software)
+        meta = checkpoint["meta"]
+        meta.update(self.place, software=self.software)
+        meta[FACTS] = run_facts(runner.cfg, runner.model, meta)
 
     def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)
