@@ -108,6 +108,26 @@ def test_timm_networks_take_the_size_and_window_of_the_row(window, tokens):
     assert network.stages[0].blocks[0].attn_block.attn.rel_pos.window_area == tokens
 
 
+def test_a_training_call_runs_forward_and_backward_in_its_number_format_and_layout():
+    step = worker.Step(rows.parse_row("maxvit_mini train bf16 channels_last recompute batch=2 size=48"))
+    network, calls, blocks = step.network.network, [], []
+    network.stages[0].blocks[0].conv.register_forward_hook(lambda *_: blocks.append(None))
+    network.register_forward_hook(lambda module, inputs, scores: calls.append((*inputs, scores)))
+    network.head.fc.weight.register_hook(lambda gradient: calls.append(gradient.abs().max() > 0))
+    step()
+    (images, scores), has_gradient = calls
+    assert images.is_contiguous(memory_format=torch.channels_last) and scores.dtype == torch.bfloat16 and has_gradient
+    assert all(p.grad is None for p in network.parameters())
+    assert blocks == 2 * [None]  # again in the backward pass
+
+
+def test_an_inference_call_keeps_no_graph():
+    step, calls = worker.Step(rows.parse_row("maxvit_mini fold size=48")), []
+    step.network.network.register_forward_hook(lambda module, inputs, scores: calls.append(scores))
+    step()
+    assert calls[0].grad_fn is None and calls[0].dtype == torch.float32
+
+
 def test_images_of_different_sizes_are_told_to_the_network():
     with_sizes = worker.build(rows.parse_row("maxvit_mini batch=2 size=64 images=64x40,33x64"))
     with torch.no_grad():
