@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..variants import default_cfgs, fetch_published, find_published
 from ..weights.safe_load import extract_state_dict, read_checkpoint
 from ..weights.tensorflow_layout import from_tensorflow, has_averages, is_tensorflow, read_tensorflow
@@ -109,7 +109,7 @@ def _own_layout(state_dict: Mapping[str, Tensor], name: str) -> dict[str, Tensor
     if len(prefixes) != 1:
         raise InputError(
             f"{name} holds {len(prefixes) or 'no'} MaxViT networks ({', '.join(prefixes) or 'no ' + FIRST_CONV}); its "
-            f"tensors begin with {', '.join(list(state_dict)[:3])}. Give weights that hold one."
+            f"tensors begin with {listed(state_dict)}. Give weights that hold one."
         )
     prefix = prefixes[0]
     return {key.removeprefix(prefix): value for key, value in state_dict.items() if key.startswith(prefix)}

@@ -15,7 +15,7 @@ from timm.models._hub import save_for_hf  # in timm.models since 1.0.16
 from torch import Tensor, nn
 
 from ..attention import resize_bias_table
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..files import file_written_aside, written_aside
 from ..maxvit import PARTITION_RATIO, parse_window_size
 from ..sizes import ceil_div
@@ -329,4 +329,4 @@ def check_target(target: Path, force: bool) -> None:
             raise InputError(f"{target} exists and was left as it is. Give --force to replace it, or another target.")
         others = [] if is_file else sorted({p.name for p in target.iterdir()} - {WEIGHTS_FILE, HUB_CONFIG, CARD_FILE})
         if others:
-            raise InputError(f"{target} holds other things ({', '.join(others[:3])}). Name another folder.")
+            raise InputError(f"{target} holds other things ({listed(others)}). Name another folder.")

@@ -8,10 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..weights.safe_load import extract_state_dict
-
-_EXAMPLES = 3
 
 _logger = logging.getLogger(__name__)
 
@@ -39,7 +37,7 @@ class Mismatch:
             (self.missing, "missing from the checkpoint"),
             (self.unexpected, "unknown to the model"),
         )
-        return "; ".join(f"{len(names)} {what} ({_listed(names)})" for names, what in kinds if names)
+        return "; ".join(f"{len(names)} {what} ({listed(names)})" for names, what in kinds if names)
 
 
 def compare_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Mismatch:
@@ -102,7 +100,7 @@ def check_optimizer(state: Mapping[str, Any], model: nn.Module, groups: Sequence
     theirs = Counter(tuple(value["exp_avg"].shape) for value in state["state"].values() if "exp_avg" in value)
     count = sum(len(group["params"]) for group in state["param_groups"])
     if count != own.total() or theirs - own:
-        foreign = ", ".join(str(list(shape)) for shape in list(theirs - own)[:_EXAMPLES]) or "none"
+        foreign = listed(map(list, theirs - own)) or "none"
         raise InputError(
             f"{name} has the optimizer state of another model: of {count} parameters, and the config's model has "
             f"{own.total()} (shapes that this lacks: {foreign}). To start anew from its weights, leave --resume out "
@@ -115,7 +113,3 @@ def check_optimizer(state: Mapping[str, Any], model: nn.Module, groups: Sequence
             "settings differ, or the run is of a version before 0.1.0 that made one for each parameter. To start anew "
             "from its weights, leave --resume out and give --cfg-options load_from=FILE."
         )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, listed
 
 _AVERAGE = "/ExponentialMovingAverage"
 # What optimizers of TensorFlow and Keras keep beside a variable, and what training programs keep beside the network.
@@ -28,7 +28,6 @@ _SLOTS = {"Adam", "Adam_1", "AdamW", "AdamW_1", "adam_m", "adam_v", "m", "v", "M
 _COUNTERS = re.compile(r"(?:.*/)?(?:global_step|beta[12]_power|iter|iterations|learning_rate|local_step)")
 _BLOCK = re.compile(r"(?:.*/)?block_(\d\d)_(\d\d)/(.+)")
 _UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)  # of a dump
-_LISTED = 8  # names in an error
 
 
 def _same(value: np.ndarray) -> np.ndarray:
@@ -215,14 +214,14 @@ def _choose(variables: Mapping[str, np.ndarray], averaged: bool) -> dict[tuple, 
     if unknown or not (plain or averages):
         raise InputError(
             f"This is no checkpoint of the official MaxViT: {len(unknown)} of its {len(variables)} variables have "
-            f"names unknown there ({_listed(unknown)}). Those of tf.train.Checkpoint and of Model Garden are others."
+            f"names unknown there ({listed(unknown)}). Those of tf.train.Checkpoint and of Model Garden are others."
         )
     if not (averaged and averages):
         return plain
     # Statistics of BatchNorm are moving averages by themselves.
     bare = [name for place, name in plain.items() if place not in averages and "/moving_" not in name]
     if bare:
-        raise InputError(f"{len(bare)} variables have no average, though others do ({_listed(bare)}). Give --raw.")
+        raise InputError(f"{len(bare)} variables have no average, though others do ({listed(bare)}). Give --raw.")
     return plain | averages
 
 
@@ -252,7 +251,3 @@ def _join_qkv(weights: dict[str, Tensor]) -> None:
         names = [query.replace(".attn.q.", f".attn.{part}.") for part in "qkv"]
         if all(name in weights for name in names):
             weights[query.replace(".attn.q.", ".attn.qkv.")] = torch.cat([weights.pop(name) for name in names])
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")

@@ -16,12 +16,11 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.utils.misc import natural_key
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..data.image_check import SUFFIXES
 from .shards import ShardReader, damaged_tar, find_shards
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "eval", "test")}
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def compare_classes(train: tuple[str, ...], val: tuple[str, ...], train_path: st
         InputError: names that one of them lacks.
     """
     lacking = {val_path: sorted(set(train) - set(val)), train_path: sorted(set(val) - set(train))}
-    told = [f"{path} lacks {len(names)} ({_listed(names)})" for path, names in lacking.items() if names]
+    told = [f"{path} lacks {len(names)} ({listed(names)})" for path, names in lacking.items() if names]
     if told:
         raise InputError(f"The classes of {train_path} and {val_path} differ: {'; '.join(told)}. Give both the same.")
 
@@ -136,13 +135,11 @@ def _folder_classes(folder: str) -> tuple[str, ...]:
     names = sorted((entry.name for entry in found if entry.is_dir()), key=natural_key)
     stray = [entry.name for entry in found if entry.is_file() and entry.name.lower().endswith(SUFFIXES)]
     if stray:
-        raise InputError(
-            f"{folder} has images beside its class folders ({_listed(stray)}). Move each into its class's."
-        )
+        raise InputError(f"{folder} has images beside its class folders ({listed(stray)}). Move each into its class's.")
     empty = [name for name in names if not _holds_image(os.path.join(folder, name))]
     if empty:
         raise InputError(
-            f"{len(empty)} of {len(names)} class folders in {folder} hold no image ({_listed(empty)}). Fill or remove "
+            f"{len(empty)} of {len(names)} class folders in {folder} hold no image ({listed(empty)}). Fill or remove "
             f"them; images end in {', '.join(SUFFIXES)}."
         )
     return tuple(names)
@@ -151,7 +148,3 @@ def _folder_classes(folder: str) -> tuple[str, ...]:
 def _holds_image(folder: str) -> bool:
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -8,10 +8,8 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from .data import seed_all
-
-_SHOWN = 3
 
 
 @HOOKS.register_module()
@@ -62,7 +60,7 @@ class ImageStreamHook(Hook):
 
     def _count(self, runner) -> None:
         if self.unreadable:
-            shown = ", ".join(sorted(self.unreadable)[:_SHOWN]) + (", ..." if len(self.unreadable) > _SHOWN else "")
+            shown = listed(sorted(self.unreadable))
             runner.logger.warning(f"{len(self.unreadable)} images left out so far, which cannot be read: {shown}")
 
 

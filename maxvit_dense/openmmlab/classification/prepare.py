@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from timm.data import create_transform, resolve_data_config
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ...variants import default_cfgs
 from ...weights.safe_load import read_checkpoint
 from ..data.datasets import phase_datasets
@@ -18,7 +18,6 @@ from .data import check_unreadable
 from .folders import compare_classes, find_split, open_reader, read_classes
 
 _PHASES = ("train", "val", "test")
-_SHOWN = 5
 
 _logger = logging.getLogger(__name__)
 
@@ -85,14 +84,14 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
         if unknown:
             raise InputError(
                 f"{path} has {len(unknown)} classes that the checkpoint was not trained on "
-                f"({', '.join(unknown[:_SHOWN])}). Give the data of its classes, or a checkpoint of these."
+                f"({listed(unknown)}). Give the data of its classes, or a checkpoint of these."
             )
         names = trained
     for _, dataset in phase_datasets(cfg, _PHASES):
         dataset["metainfo"] = dict(classes=names)
     if "model.network.num_classes" not in overrides:
         cfg.model.network.num_classes = len(names)
-    _logger.info("%d classes in %s: %s", len(names), path, _listed(names))
+    _logger.info("%d classes in %s: %s", len(names), path, listed(names))
     if cfg.model.network.num_classes != len(names):
         raise InputError(
             f"model.network.num_classes is {cfg.model.network.num_classes}, but {path} has {len(names)} classes. "
@@ -113,12 +112,8 @@ def _adopt_head(cfg: Config, names: tuple[str, ...]) -> None:
         return
     trained = _classes_of(read_checkpoint(source))
     if trained and trained != names:
-        _logger.info("%s was trained on other classes (%s): its classifier is left out", source, _listed(trained))
+        _logger.info("%s was trained on other classes (%s): its classifier is left out", source, listed(trained))
         start["head"] = False
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _adopt_tag(cfg: Config, overrides: dict) -> None:

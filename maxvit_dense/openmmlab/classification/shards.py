@@ -16,7 +16,7 @@ from typing import BinaryIO
 from timm.data.readers.reader import Reader
 from timm.utils.misc import natural_key
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from ..data.image_check import SUFFIXES
 
 _LABEL_SUFFIX = ".cls"
@@ -74,9 +74,7 @@ class ShardReader(Reader):
         self.class_to_idx = dict(class_map) if class_map else {name: label for label, name in enumerate(names)}
         unknown = [name for name in names if name not in self.class_to_idx]
         if unknown:
-            raise InputError(
-                f"{self.paths[0]} and its like have classes that training has not: {', '.join(unknown[:5])}."
-            )
+            raise InputError(f"{self.paths[0]} and its like have classes that training has not: {listed(unknown)}.")
         self._files: dict[int, tuple[int, BinaryIO]] = {}
 
     def __len__(self) -> int:
@@ -113,6 +111,6 @@ def _index(path: str) -> Iterator[tuple[int, int, str]]:
                 labels[key] = archive.extractfile(member).read().decode().strip()
     unlabelled = [key for key in images if key not in labels]
     if unlabelled:
-        raise InputError(f"{path} has images without a {_LABEL_SUFFIX} file: {', '.join(unlabelled[:5])}.")
+        raise InputError(f"{path} has images without a {_LABEL_SUFFIX} file: {listed(unlabelled)}.")
     for key, (offset, size) in images.items():
         yield offset, size, labels[key]

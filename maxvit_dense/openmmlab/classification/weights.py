@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ...errors import listed
 from ...variants import CONFIGS
 from ...weights.fit import check_same_size, resize_bias_tables
 from ...weights.safe_load import backbone_state_dict, read_checkpoint
@@ -65,8 +66,8 @@ def load_network(
     missing, unexpected = set(own) - set(fitted), set(fitted) - set(own)
     if missing or unexpected:
         raise ValueError(
-            f"{source} lacks {len(missing)} tensors of this network ({', '.join(sorted(missing)[:3])}) and has "
-            f"{len(unexpected)} that it does not know ({', '.join(sorted(unexpected)[:3])})"
+            f"{source} lacks {len(missing)} tensors of this network ({listed(sorted(missing))}) and has "
+            f"{len(unexpected)} that it does not know ({listed(sorted(unexpected))})"
         )
     net.load_state_dict(fitted, strict=True)
     logger.info(f"Loaded {len(fitted)} tensors from {source}: {note}")

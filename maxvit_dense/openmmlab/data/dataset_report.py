@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
+from ...files import file_written_aside
 from .mask_data import IGNORED_LABEL
 from .split_report import Report, Sample, SplitReport
 
@@ -46,9 +47,8 @@ def write_sheet(report: Report, path: Path, per_split: int = 12) -> int:
     for index, tile in enumerate(tiles):
         row, column = divmod(index, _COLUMNS)
         sheet.paste(tile, (_MARGIN + column * step, _MARGIN + row * step))
-    aside = path.with_name(f".{path.name}.part")
-    sheet.save(aside, "PNG")
-    aside.replace(path)
+    with file_written_aside(path) as partial:
+        sheet.save(partial, "PNG")
     return len(tiles)
 
 
