@@ -223,9 +223,9 @@ def change_a_table(weights):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lose_a_tensor, "stages.3.blocks.0.conv.se.fc1.weight is missing"),
+        (lose_a_tensor, "1 missing from the checkpoint (stages.3.blocks.0.conv.se.fc1.weight)"),
         (lose_a_stage, "out_indices"),
-        (add_a_tensor, "stages.3.extra is unknown"),
+        (add_a_tensor, "1 unknown to the model (stages.3.extra)"),
         (change_a_table, "bias tables of 2 sizes"),
     ],
 )

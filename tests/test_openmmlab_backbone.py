@@ -3,6 +3,7 @@
 import copy
 import logging
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -215,3 +216,11 @@ def test_bad_arguments_are_named_with_what_is_allowed(kwargs, message):
 def test_what_is_recomputed_reaches_every_stage(with_cp):
     backbone = MODELS.build(dict(type="MaxViT", arch="mini", with_cp=with_cp))
     assert [stage.grad_checkpointing for stage in backbone.net.stages] == [with_cp] * 4
+
+
+def test_out_indices_may_be_a_range_or_numpys_integers():
+    images = torch.rand(1, 3, 64, 64)
+    for out_indices in (range(1, 3), tuple(np.arange(1, 3))):
+        backbone = build(out_indices=out_indices).eval()
+        assert backbone.out_indices == (1, 2) and all(type(i) is int for i in backbone.out_indices)
+        assert [x.shape[-1] for x in backbone(images)] == [8, 4]

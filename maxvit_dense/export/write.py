@@ -21,12 +21,12 @@ from ..maxvit import PARTITION_RATIO, parse_window_size
 from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import TABLE_SUFFIX, describe_widths
+from ..weights.mismatch import compare_shapes
 from .provenance import commit, versions
 from .sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
 
 CARD_FILE = "card.json"
 _STAGES = 4
-_LISTED = 4  # tensors in an error
 
 
 @dataclass(frozen=True)
@@ -98,17 +98,8 @@ def _variant(weights: Mapping[str, Tensor]) -> str:
 
 
 def _check_complete(weights: Mapping[str, Tensor], network: Network) -> None:
-    own = network.build().state_dict()
-    faults = [f"{name} is missing" for name in own if name not in weights]
-    faults += [f"{name} is unknown" for name in weights if name not in own]
-    faults += [
-        f"{name} has the shape {list(weights[name].shape)}, not {list(own[name].shape)}"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if faults:
-        more = f" and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
-        raise InputError(f"These are no whole weights of {network.variant}: {'; '.join(faults[:_LISTED])}{more}.")
+    if mismatch := compare_shapes(network.build().state_dict(), weights):
+        raise InputError(f"These are no whole weights of {network.variant}: {mismatch}.")
 
 
 def complete_head(weights: dict[str, Tensor]) -> bool:

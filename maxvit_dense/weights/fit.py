@@ -3,11 +3,11 @@
 from torch import Tensor, nn
 
 from ..attention import resize_bias_table
+from ..errors import listed
 from .torchvision_layout import own_layout
 
 TABLE_SUFFIX = "relative_position_bias_table"
 _BODY = ("stem.", "stages.")
-_SHOWN = 5  # mismatches listed in an error
 
 
 def resize_bias_tables(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -46,12 +46,12 @@ def check_same_size(state_dict: dict[str, Tensor], model: nn.Module) -> None:
     foreign = [k for k in state_dict if k not in own and k.startswith(_BODY)]
     if common and not (wrong or absent or foreign):
         return
-    examples = [f"{k}: {list(state_dict[k].shape)}, not {list(own[k].shape)}" for k in wrong[:_SHOWN]]
+    examples = [f"{k}: {list(state_dict[k].shape)}, not {list(own[k].shape)}" for k in wrong]
     raise ValueError(
         f"this checkpoint is not of this network: its stage widths are {describe_widths(state_dict)}, the network's "
         f"{describe_widths(own)}; {len(common) - len(wrong)} tensors fit, {len(wrong)} have another shape, "
         f"{len(absent)} are missing and {len(foreign)} unknown. Create the size that the checkpoint is of"
-        + (f" ({'; '.join(examples)})" if examples else "")
+        + (f" ({listed(examples)})" if examples else "")
     )
 
 

@@ -66,7 +66,7 @@ class MaxViT(DenseBackbone):
         parse_window_size(window_size)
         size, _, tag = arch.partition(".")
         self.variant = _PREFIX + size
-        self.out_indices = tuple(out_indices)
+        self.out_indices = tuple(int(i) for i in out_indices)  # numpy's integers too
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.exact_batches = exact_batches

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...weights.fit import TABLE_SUFFIX
+from ...weights.mismatch import compare_weights
 from ...weights.safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
-from ..checkpoint_io import compare_weights
 from .dense import NUM_STAGES, DenseBackbone, check_arguments
 from .weights import load_backbone, plain_names, read_source
 
@@ -77,7 +77,7 @@ class TimmFeatures(DenseBackbone):
         super().__init__(init_cfg)
         check_arguments(out_indices, frozen_stages, init_cfg, "in1k")
         self.model_name = model_name
-        self.out_indices = tuple(out_indices)
+        self.out_indices = tuple(int(i) for i in out_indices)  # numpy's integers too
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
 

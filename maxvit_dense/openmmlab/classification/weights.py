@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import listed
 from ...variants import CONFIGS
 from ...weights.fit import check_same_size, resize_bias_tables
+from ...weights.mismatch import compare_weights
 from ...weights.safe_load import backbone_state_dict, read_checkpoint
 from ...weights.torchvision_layout import own_layout
 from ..backbones.weights import plain_names, read_weights
@@ -63,11 +63,6 @@ def load_network(
         note = f"its classifier of {classes} classes left out, the new one of {net.num_classes} starts anew"
         fitted |= head
     source = init_cfg["checkpoint"]
-    missing, unexpected = set(own) - set(fitted), set(fitted) - set(own)
-    if missing or unexpected:
-        raise ValueError(
-            f"{source} lacks {len(missing)} tensors of this network ({listed(sorted(missing))}) and has "
-            f"{len(unexpected)} that it does not know ({listed(sorted(unexpected))})"
-        )
-    net.load_state_dict(fitted, strict=True)
+    if mismatch := compare_weights(net, fitted):
+        raise ValueError(f"{source} is not of this network: {mismatch}. Create the network that it is of")
     logger.info(f"Loaded {len(fitted)} tensors from {source}: {note}")
