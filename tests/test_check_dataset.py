@@ -48,8 +48,8 @@ def first(root, pattern):
     return sorted(root.glob(pattern))[0]
 
 
-def edit(root, change):
-    path = root / "annotations" / "instances_train2017.json"
+def edit(root, change, split="train"):
+    path = root / "annotations" / f"instances_{split}2017.json"
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -98,6 +98,15 @@ def box_outside(content):
     content["annotations"][0]["bbox"] = [50, 50, 500, 500]
 
 
+def without_iscrowd(content):
+    del content["annotations"][0]["iscrowd"]
+
+
+def all_crowds(content):
+    for annotation in content["annotations"]:
+        annotation["iscrowd"] = 1
+
+
 def twice(content):
     content["images"][1]["file_name"] = content["images"][0]["file_name"]
 
@@ -143,6 +152,10 @@ FAULTS = {
             lambda r: edit(r, lambda c: c["images"][0].update(id=[])),
             "broken image entries: entry 0 lacks a usable id",
         ),
+        "no validation": (lambda r: (r / "annotations/instances_val2017.json").unlink(), "not there: val"),
+        "no iscrowd": (lambda r: edit(r, without_iscrowd, "val"), "entry 0 lacks iscrowd"),
+        "crowds": (lambda r: edit(r, all_crowds), "objects, all that there are, are crowds"),
+        "no object": (lambda r: edit(r, lambda c: c.update(annotations=[])), "leaves nothing to train on: of its 0"),
         "dangling": (lambda r: edit(r, lambda c: c["annotations"][0].update(image_id=99)), "that is not listed"),
     },
     "voc": {
@@ -196,6 +209,10 @@ FAULTS = {
             lambda r: [path.unlink() for path in (r / "train" / "ring").iterdir()],
             "class folders without images: ring",
         ),
+        "nested class": (lambda r: (r / "train/ring").rename(r / "train/star/ring"), "below a class folder.*star/ring"),
+        "flat split": (lambda r: first(r, "val/*/*").rename(r / "val" / "0.jpg"), "beside the class folders: 0.jpg"),
+        "no validation": (lambda r: shutil.rmtree(r / "val"), "split that training needs is not there: val"),
+        "one class": (lambda r: [shutil.rmtree(p) for p in sorted(r.glob("train/*"))[1:]], "fewer classes than two"),
         "class folders": (lambda r: shutil.rmtree(r / "val" / "ring"), "class folders of one split only: ring"),
     },
 }

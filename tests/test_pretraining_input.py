@@ -69,6 +69,10 @@ def stray_image(root):
     (root / "train" / "ape" / "0.png").rename(root / "train" / "0.png")
 
 
+def nested_class(root):
+    (root / "train" / "cat").rename(root / "train" / "ape" / "cat")
+
+
 def no_training_images(root):
     (root / "train").rename(root / "pictures")
 
@@ -76,10 +80,11 @@ def no_training_images(root):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (empty_class, r"1 of 4 class folders in .*train hold no image \(dog\)"),
-        (one_class, r"has 1 class \(ape\), and telling classes apart takes two"),
+        (empty_class, r"train cannot be used:\n.*1 class folders without images: dog"),
+        (one_class, "fewer classes than two, .*: ape"),
         (class_of_one_split, r"differ: .*val lacks 1 \(cat\); .*train lacks 1 \(cow\)"),
-        (stray_image, r"images beside its class folders \(0.png\)"),
+        (stray_image, "1 images beside the class folders: 0.png"),
+        (nested_class, "1 folders of images below a class folder, .*: ape/cat"),
         (no_training_images, "has no train images. Lay them out as"),
     ],
 )

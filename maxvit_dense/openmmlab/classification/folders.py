@@ -17,6 +17,7 @@ from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.utils.misc import natural_key
 
 from ...errors import InputError, listed
+from ..data.faults import Fault, found, refuse
 from ..data.image_check import SUFFIXES
 from .shards import ShardReader, damaged_tar, find_shards
 
@@ -88,24 +89,40 @@ def open_reader(split: Split, classes: Iterable[str] | None = None) -> Reader:
 
 
 def read_classes(split: Split) -> tuple[str, ...]:
-    """Class names of a split in the order of their labels, after a look at its class folders.
+    """Class names of a split in the order of their labels.
 
     Raises:
-        InputError: fewer than two classes, an empty class folder, or images beside the class folders.
+        InputError: what ``folder_faults`` finds; fewer than two classes.
     """
     if split.kind == "folders":
-        classes = _folder_classes(split.path)
-    else:
-        reader = open_reader(split)
-        found = reader.class_to_idx if hasattr(reader, "class_to_idx") else reader.class_name_to_idx
-        classes = tuple(sorted(found, key=found.get))
-    if len(classes) < 2:
-        raise InputError(
-            f"{split.path} has {len(classes)} class{'' if len(classes) == 1 else 'es'} "
-            f"({', '.join(classes) or 'none'}), "
-            "and telling classes apart takes two at least. Give the folder that holds one folder a class."
-        )
+        refuse(folder_faults(split.path), split.path)
+        return class_folders(split.path)
+    reader = open_reader(split)
+    labels = reader.class_to_idx if hasattr(reader, "class_to_idx") else reader.class_name_to_idx
+    classes = tuple(sorted(labels, key=labels.get))
+    refuse(_too_few(classes), split.path)
     return classes
+
+
+def class_folders(folder: str) -> tuple[str, ...]:
+    """Names of the class folders of a split, as timm sorts them."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return tuple(sorted(names, key=natural_key))
+
+
+def folder_faults(folder: str) -> list[Fault]:
+    """What is wrong with the class folders of a split: images that belong to no class, classes without images."""
+    classes = class_folders(folder)
+    places = {"unsorted image": _images_in(folder), "empty class": [], "nested image": []}
+    for name in classes:
+        path = os.path.join(folder, name)
+        if not _images_in(path):
+            places["empty class"].append(name)
+        for below in class_folders(path):
+            if _images_in(os.path.join(path, below)):
+                places["nested image"].append(f"{name}/{below}")
+    return [*found(places, suffixes=", ".join(SUFFIXES)), *_too_few(classes)]
 
 
 def compare_classes(train: tuple[str, ...], val: tuple[str, ...], train_path: str, val_path: str) -> None:
@@ -129,22 +146,10 @@ def _folder_split(folder: str) -> Split:
     return Split(folder, "tar" if holds_tar else "folders")
 
 
-def _folder_classes(folder: str) -> tuple[str, ...]:
+def _images_in(folder: str) -> list[str]:
     with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not entry.name.startswith(".")]
-    names = sorted((entry.name for entry in found if entry.is_dir()), key=natural_key)
-    stray = [entry.name for entry in found if entry.is_file() and entry.name.lower().endswith(SUFFIXES)]
-    if stray:
-        raise InputError(f"{folder} has images beside its class folders ({listed(stray)}). Move each into its class's.")
-    empty = [name for name in names if not _holds_image(os.path.join(folder, name))]
-    if empty:
-        raise InputError(
-            f"{len(empty)} of {len(names)} class folders in {folder} hold no image ({listed(empty)}). Fill or remove "
-            f"them; images end in {', '.join(SUFFIXES)}."
-        )
-    return tuple(names)
+        return sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
 
 
-def _holds_image(folder: str) -> bool:
-    with os.scandir(folder) as entries:
-        return any(entry.name.lower().endswith(SUFFIXES) for entry in entries)
+def _too_few(classes: tuple[str, ...]) -> list[Fault]:
+    return found({"too few classes": [listed(classes) or "none"] if len(classes) < 2 else []})

@@ -129,6 +129,18 @@ def inspect_coco(
     ]
 
 
+def nothing_left(content: dict[str, Any], faults: Iterable[Fault]) -> list[Fault]:
+    """The fault of a training file without an object beside those that are left out.
+
+    Args:
+        content: what ``read_annotations`` returned.
+        faults: of ``inspect_coco``.
+    """
+    left_out = sum(fault.count for fault in faults if fault.kind in ("box outside", "empty box"))
+    boxes = len(content["annotations"])
+    return found({"nothing left": [f"of its {boxes} boxes {left_out} are left out"] if left_out == boxes else []})
+
+
 def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
     """Which boxes leave their image by more than the tolerance.
 
@@ -238,7 +250,15 @@ def _box_faults(images: list[dict], annotations: list[dict]) -> list[Fault]:
     def places(chosen: np.ndarray) -> list[str]:
         return [_place(known[index], by_id) for index in np.flatnonzero(chosen)]
 
-    return found({"box outside": places(outside), "empty box": places(empty)})
+    crowds = [str(a["id"]) for a, void in zip(known, empty, strict=True) if a.get("iscrowd") and not void]
+    all_crowds = len(crowds) == np.count_nonzero(~empty)
+    return found(
+        {
+            "box outside": places(outside),
+            "empty box": places(empty),
+            "only crowds": crowds if all_crowds else [],
+        }
+    )
 
 
 def _place(annotation: dict, images: dict) -> str:

@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from .coco_check import category_names, inspect_coco, read_annotations
+from ..classification.folders import SPLIT_NAMES, class_folders, folder_faults
+from .coco_check import category_names, inspect_coco, nothing_left, read_annotations
 from .faults import found
 from .image_check import SUFFIXES, size_faults
 from .mask_check import check_mask_folder
 from .mask_data import find_mask_folder
-from .split_report import Progress, Report, Sample, SplitReport
+from .split_report import Progress, Report, Sample, SplitReport, add_absent
 from .voc_yolo import is_voc, is_yolo, read_class_file, read_voc, read_yolo
-
-_FOLDER_SPLITS = {"train": ("train",), "val": ("val", "valid", "validation", "test")}
 
 
 def check_dataset(
@@ -59,7 +58,7 @@ def find_layout(root: Path) -> str:
         return "YOLO"
     if find_mask_folder(root):
         return "masks"
-    if any(_class_folders(root / name) for names in _FOLDER_SPLITS.values() for name in names):
+    if any({*class_folders(folder)} - {"images", "labels"} for folder in _split_folders(root).values()):
         return "ImageFolder"
     raise InputError(
         f"{root} has none of the known layouts: annotations/instances_*.json (COCO), images/ and annotations/ or "
@@ -90,6 +89,7 @@ def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) 
         if own != names:
             split.faults += found({"other categories": sorted({*own} ^ {*names}) or ["another order"]})
         _inspect(split, content, own, root / name, decode, progress)
+    add_absent(splits)
     return Report("COCO", names or [], splits)
 
 
@@ -113,8 +113,9 @@ def _inspect(
     split: SplitReport, content: dict, classes: list[str], image_dir: Path, decode: bool, progress: Progress
 ) -> None:
     """Count and check what is in COCO's format."""
-    faults = inspect_coco(content, str(image_dir), classes)
-    split.faults += faults
+    training = split.name.startswith("train")
+    faults = inspect_coco(content, str(image_dir), classes, evaluated=not training)
+    split.faults += faults + (nothing_left(content, faults) if training else [])
     if any(fault.kind.endswith(" entry") for fault in faults):
         return
     label = {category["id"]: index for index, category in enumerate(content["categories"])}
@@ -140,37 +141,37 @@ def _inspect(
 # Class folders.
 
 
-def _class_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name not in ("images", "labels"))
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split, as training finds it."""
+    found_at = {}
+    for split, names in SPLIT_NAMES.items():
+        folder = next((root / name for name in names if (root / name).is_dir()), None)
+        if folder:
+            found_at[split] = folder
+    return found_at
 
 
 def _folders(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
     splits, names = [], list(classes)
-    for name, aliases in _FOLDER_SPLITS.items():
-        folders = next((some for alias in aliases if (some := _class_folders(root / alias))), [])
-        if not folders:
-            continue
-        split = SplitReport(name, "images")
-        own = [folder.name for folder in folders]
-        names = names or own
-        split.faults += found({"class folders": sorted({*own} ^ {*names})})
-        _read_folders(split, folders, names)
+    for name, folder in _split_folders(root).items():
+        split, own = SplitReport(name, "images"), class_folders(folder)
+        names = names or list(own)
+        split.faults += found({"class folders": sorted({*own} ^ {*names})}) + folder_faults(folder)
+        _read_folders(split, [folder / each for each in own], names)
         split.read_images(decode, progress)
         splits.append(split)
+    add_absent(splits)
     return Report("ImageFolder", names, splits)
 
 
 def _read_folders(split: SplitReport, folders: Iterable[Path], names: list[str]) -> None:
-    stray, empty = [], []
+    stray = []
     for folder in folders:
         label = names.index(folder.name) if folder.name in names else None
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        files = sorted(path for path in folder.iterdir() if path.is_file())
         images = [path for path in files if path.suffix.lower() in SUFFIXES]
         stray += [str(path.relative_to(folder.parent)) for path in files if path not in images]
-        empty += [] if images else [folder.name]
         split.samples += [Sample(path, label=label) for path in images]
         if label is not None:
             split.histogram[label] += len(images)
-    split.faults += found({"empty class": empty, "stray file": stray})
+    split.faults += found({"stray file": stray})

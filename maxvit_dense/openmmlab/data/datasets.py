@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ...errors import InputError
-from .coco_check import absent_files, inspect_coco, reaches_outside, read_annotations
+from .coco_check import absent_files, inspect_coco, nothing_left, reaches_outside, read_annotations
 from .faults import found, refuse
 from .mask_data import IGNORED_LABEL
 from .pixel_check import add_check, check_images, check_masks, reads_as_usual
@@ -123,11 +123,9 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
         evaluated=not training,
     )
     refuse((fault for fault in faults if (bad_boxes, fault.kind) != ("skip", "box outside")), path)
-    left_out = sum(fault.count for fault in faults)
-    boxes = len(content["annotations"])
-    if training and left_out == boxes:
-        raise InputError(f"{path} leaves nothing to train on: of its {boxes} boxes {left_out} are left out.")
-    _logger.info("%s: %d images, %d boxes", path, len(content["images"]), boxes)
+    if training:
+        refuse(nothing_left(content, faults), path)
+    _logger.info("%s: %d images, %d boxes", path, len(content["images"]), len(content["annotations"]))
     for fault in faults:
         _logger.warning("%s: %s", path, fault)
     if reads_as_usual(dataset.get("pipeline", [])):

@@ -62,7 +62,22 @@ _KINDS = {
         "class is too few to tell apart",
         'Name the values that are classes in classes.json, for example {{"0": "background", "255": "object"}}.',
     ),
-    "empty class": _Kind("class folders without images", "Add images or remove the folder."),
+    "empty class": _Kind("class folders without images", "Fill or remove them; images end in {suffixes}."),
+    "unsorted image": _Kind("images beside the class folders", "Move each into its class's."),
+    "nested image": _Kind(
+        "folders of images below a class folder, which belong to no class",
+        "Move the images up, or the folder beside it.",
+    ),
+    "too few classes": _Kind(
+        "split with fewer classes than two, which leaves nothing to tell apart",
+        "Give the folder that holds one folder a class.",
+    ),
+    "absent split": _Kind("split that training needs is not there", "Set some images apart for it."),
+    "only crowds": _Kind(
+        "objects, all that there are, are crowds (iscrowd 1, or difficult), which no model learns from or is rated by",
+        "Take the flag off each that is one object.",
+    ),
+    "nothing left": _Kind("annotation file leaves nothing to train on", "Annotate some objects."),
     "class folders": _Kind("class folders of one split only", "Give both splits the same class folders."),
     # Files
     "empty split": _Kind("split without images", "Add images."),

@@ -19,7 +19,7 @@ from .mask_data import (
     read_mask,
     repeated_names,
 )
-from .split_report import Progress, Report, Sample, SplitReport
+from .split_report import Progress, Report, Sample, SplitReport, add_absent
 
 _ADE_CLASSES = 150
 
@@ -81,6 +81,7 @@ def check_mask_folder(root: Path, class_file: str | os.PathLike | None, decode: 
             label for _, facts, _ in masks for label, value in enumerate(named) if value in facts.values
         )
     splits[0].faults += class_faults(named)
+    add_absent(splits)
     return Report("images and masks", list(named.values()), splits, remark)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from .faults import Fault
+from .faults import Fault, found
 from .image_check import ImageFacts, image_faults, read_facts, read_many
 
 Progress = Callable[[str, int, int], None]
@@ -53,6 +53,13 @@ class SplitReport:
         self.faults += image_faults((path.name, fact) for path, fact in facts.items())
         self.sizes = [(fact.width, fact.height) for fact in facts.values() if not fact.reason]
         return facts
+
+
+def add_absent(splits: list[SplitReport]) -> None:
+    """Add a fault of each split that training reads and that is not among ``splits``."""
+    names = [split.name for split in splits]
+    absent = [need for need in ("train", "val") if not any(name.startswith(need) for name in names)]
+    splits[0].faults += found({"absent split": absent})
 
 
 @dataclass
