@@ -336,6 +336,13 @@ def test_reasons_name_the_value_that_does_not_fit(qkv, heads, reason, monkeypatc
     assert re.search(reason, ops.why_not_triton(qkv, heads))
 
 
+def test_a_triton_without_knobs_is_a_reason(monkeypatch):
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(ops, "_HAS_TRITON", True)
+    monkeypatch.setattr(ops, "_is_installed", lambda package: package != "triton.knobs")
+    assert "PyTorch 2.8" in ops.why_not_triton(torch.zeros(1, 1, 1, 96), 1)
+
+
 def test_a_missing_triton_is_a_reason(monkeypatch):
     monkeypatch.setattr(ops, "_HAS_TRITON", False)
     assert "not installed" in ops.why_not_triton(torch.zeros(1, 1, 1, 96), 1)

@@ -69,6 +69,8 @@ def why_not_triton(qkv: Tensor, num_heads: int) -> str | None:
         return f"the head size is {qkv.shape[3] // (3 * num_heads)}, the kernel takes 16, 32, 64 and 128"
     if qkv.shape[1] * qkv.shape[2] * qkv.shape[3] >= 2**31:
         return "one image's map has 2**31 values or more, the kernel counts them in 32 bits"
+    if not _is_installed("triton.knobs"):  # asked last, since it imports triton
+        return "this triton is older than 3.4, which came with PyTorch 2.8"
     return None
 
 
