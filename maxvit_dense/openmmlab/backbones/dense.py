@@ -104,7 +104,7 @@ def check_arguments(out_indices: Sequence[int], frozen_stages: int, init_cfg: An
     Raises:
         ValueError: an argument out of its range.
     """
-    if not out_indices or any(i not in range(NUM_STAGES) for i in out_indices):
+    if len(out_indices) == 0 or any(i not in range(NUM_STAGES) for i in out_indices):
         raise ValueError(f"out_indices={out_indices!r}: give some of 0, 1, 2, 3 (strides 4, 8, 16, 32)")
     if frozen_stages not in range(-1, NUM_STAGES + 1):
         raise ValueError(f"frozen_stages={frozen_stages!r}: -1 for none, 0 for the stem, 1-4 for that many stages too")
