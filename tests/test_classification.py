@@ -217,7 +217,7 @@ def test_layer_decay_slows_early_layers_and_not_the_head():
     wrapper = LayerDecayOptimWrapperConstructor(
         dict(optimizer=dict(type="AdamW", lr=1.0, weight_decay=0.1)), dict(layer_decay_rate=0.5, norm_decay_mult=0.0)
     )(model)
-    rates = {id(g["params"][0]): g["lr"] for g in wrapper.optimizer.param_groups}
+    rates = {id(p): g["lr"] for g in wrapper.optimizer.param_groups for p in g["params"]}
     net = model.backbone.net
     blocks = sum(len(stage.blocks) for stage in net.stages)
     assert rates[id(net.head.fc.weight)] == rates[id(net.head.norm.weight)] == 1.0
