@@ -174,7 +174,7 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
     init_cpu_group(cfg.launcher)
     runner = with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner"))).from_cfg(cfg)
-    if isinstance(runner.model, nn.Module):
+    if isinstance(getattr(runner, "model", None), nn.Module):  # FlexibleRunner makes it later
         exact_batches.attach(runner.model)
     return runner
 
