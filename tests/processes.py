@@ -2,8 +2,9 @@
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable
+
+from torch.distributed import TCPStore
 
 
 def start(action: Callable[[], object], **variables: str) -> multiprocessing.Process:
@@ -20,11 +21,13 @@ def start(action: Callable[[], object], **variables: str) -> multiprocessing.Pro
 
 
 def run_processes(action: Callable[[], object], count: int) -> list[int]:
-    """Run ``action`` in ``count`` processes that torch can join, as torchrun starts them; their exit codes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = dict(WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    """Run ``action`` in ``count`` processes that torch can join, as torchrun starts them; their exit codes.
+
+    As torchrun does, the parent holds the store: a port that rank 0 opens may be another test's by then.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = dict(WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port))
+    place |= dict(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     processes = [start(action, RANK=str(rank), LOCAL_RANK=str(rank), **place) for rank in range(count)]
     for process in processes:
         process.join()
