@@ -148,6 +148,51 @@ def test_in_training_the_padding_changes_no_gradient_of_the_backbone(name):
     assert relative_difference(*gradients) == 0
 
 
+def noted(model, sizes, canvas):
+    """The model's note of a batch, as its data preprocessor takes it."""
+    model.backbone.image_sizes.note(torch.zeros(len(sizes), 3, *canvas), batch_of("mmdet", sizes)["data_samples"])
+
+
+def test_regions_read_the_edge_of_their_image_as_the_edge_of_a_map():
+    model, _ = model_of("demo_maskrcnn_maxvit_mini_sample")
+    exact_batches.attach(model)
+    model.train()
+    maps = [torch.zeros(len(SIZES), 64, -(-128 // s), -(-136 // s)) for s in (4, 8, 16, 32)]
+    alone = [[torch.randn(1, 64, -(-h // s), -(-w // s)) for s in (4, 8, 16, 32)] for h, w in SIZES]
+    for i, own in enumerate(alone):
+        for canvas, one in zip(maps, own, strict=True):
+            canvas[i, :, : one.shape[2], : one.shape[3]] = one
+    extract = model.roi_head.bbox_roi_extractor
+    boxes = [torch.tensor([[float(w) - 30, float(h) - 20, float(w), float(h)], [0.0, 0.0, w, h]]) for h, w in SIZES]
+    expected = [extract(own, torch.cat([torch.zeros(2, 1), b], 1)) for own, b in zip(alone, boxes, strict=True)]
+    noted(model, SIZES, (128, 136))
+    together = extract(maps, torch.cat([torch.cat([torch.full((2, 1), i), b], 1) for i, b in enumerate(boxes)]))
+    torch.testing.assert_close(together, torch.cat(expected))
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(6), nn.GroupNorm(2, 6)])
+def test_norms_of_neck_and_heads_learn_from_real_positions(norm):
+    model, _ = model_of("demo_retinanet_maxvit_mini_sample")
+    model.neck.add_module("norm", copy.deepcopy(norm))
+    exact_batches.attach(model)
+    model.train()
+    noted(model, SIZES, (128, 136))
+    canvas = torch.full((len(SIZES), 6, 32, 34), 7.0)
+    alone = [torch.randn(1, 6, -(-h // 4), -(-w // 4)) for h, w in SIZES]
+    for item, one in zip(canvas, alone, strict=True):
+        item[:, : one.shape[2], : one.shape[3]] = one[0]
+    found = model.neck.norm(canvas)
+    if isinstance(norm, nn.GroupNorm):
+        expected = [norm(one) for one in alone]
+    else:
+        values = torch.cat([one[0].flatten(1) for one in alone], 1)
+        mean, variance = values.mean(1).view(-1, 1, 1), values.var(1, correction=0).view(-1, 1, 1)
+        expected = [(one - mean) / (variance + norm.eps).sqrt() for one in alone]
+        torch.testing.assert_close(model.neck.norm.running_mean, 0.1 * values.mean(1))
+    for item, one in zip(found, expected, strict=True):
+        torch.testing.assert_close(item[:, : one.shape[2], : one.shape[3]], one[0])
+
+
 def test_a_backbone_can_be_told_otherwise():
     cfg = Config.fromfile(str(find("demo_retinanet_maxvit_mini_sample")))
     cfg.model.backbone.exact_batches = False

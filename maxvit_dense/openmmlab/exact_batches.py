@@ -3,19 +3,24 @@
 A data preprocessor pads images of different sizes to one canvas. With this, the backbone computes each image's own
 features (``net(images, sizes=...)``); sizes are ``img_shape`` of the data samples. In evaluation, neck and heads then
 see each image's features by themselves, without any padding, so predictions are those of the image alone, for every
-family. In training they see the whole canvas: 3x3 convolutions of neck and dense heads find zeros outside an image, and
-anchors there take no part in the loss. (What a region reads half a position beyond its image's edge, and statistics of
-GroupNorm, are of the canvas.)
+family. In training they see the whole canvas, but 3x3 convolutions of neck and dense heads find zeros outside an
+image, norms take their statistics from real positions, regions read an image's edge beyond it, as RoIAlign does at the
+edge of a map, and anchors outside take no part in the loss. (Pooled contexts of UPerNet and the attention of
+Mask2Former's pixel decoder are of the canvas in training.)
 """
 
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..sizes import ceil_div
 
 _STRIDES = (2, 4, 8, 16, 32, 64, 128)
 _DENSE_PARTS = ("neck", "rpn_head", "bbox_head", "decode_head", "auxiliary_head")
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm)
 
 
 class ImageSizes:
@@ -48,6 +53,11 @@ class ImageSizes:
                 return [(ceil_div(h, stride), ceil_div(w, stride)) for h, w in self.sizes]
         return None
 
+    def if_padded(self, x: Tensor) -> list[tuple[int, int]] | None:
+        """Like ``at_stride_of``, but None too where every image fills its map."""
+        sizes = self.at_stride_of(x)
+        return sizes if sizes and any(size != tuple(x.shape[-2:]) for size in sizes) else None
+
 
 def attach(model: nn.Module) -> bool:
     """Has a detector or segmentor work so, if its backbone can and is not told otherwise (``exact_batches=False``).
@@ -66,18 +76,57 @@ def attach(model: nn.Module) -> bool:
         for module in part.modules():
             if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
                 module.register_forward_pre_hook(lambda conv, args: _zero_outside(conv, args, found))
+            elif isinstance(module, _NORMS):
+                module.forward = _of_real_positions(module, module.forward, found)
+    for module in getattr(model, "roi_head", nn.Identity()).modules():
+        if hasattr(module, "roi_layers"):
+            module.register_forward_pre_hook(lambda extractor, args: _extend_edges(extractor, args, found))
     _predict_one_by_one(model, found)
     return True
 
 
 def _zero_outside(conv: nn.Module, args: tuple, found: ImageSizes) -> tuple | None:
-    sizes = found.at_stride_of(args[0]) if conv.training else None
-    if sizes is None or all(size == tuple(args[0].shape[-2:]) for size in sizes):
+    sizes = found.if_padded(args[0]) if conv.training else None
+    if sizes is None:
         return None
     mask = args[0].new_zeros(len(sizes), 1, *args[0].shape[-2:])
     for item, (h, w) in zip(mask, sizes, strict=True):
         item[:, :h, :w] = 1
     return (args[0] * mask, *args[1:])
+
+
+def _of_real_positions(norm: nn.Module, forward: Callable, found: ImageSizes) -> Callable:
+    """The norm's forward pass over real positions: BatchNorm's of all images together, GroupNorm's image by image."""
+
+    def normalise(x: Tensor) -> Tensor:
+        sizes = found.if_padded(x) if norm.training else None
+        if sizes is None:
+            return forward(x)
+        images = [item[:, :h, :w] for item, (h, w) in zip(x, sizes, strict=True)]
+        if isinstance(norm, nn.GroupNorm):
+            images = [forward(image[None])[0] for image in images]
+        else:
+            flat = [image.flatten(1) for image in images]
+            packed = forward(torch.cat(flat, dim=1)[None, ..., None])[0, ..., 0]  # of (1, C, all positions, 1)
+            parts = packed.split([part.shape[1] for part in flat], dim=1)
+            images = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]
+        height, width = x.shape[-2:]
+        return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
+
+    return normalise
+
+
+def _extend_edges(extractor: nn.Module, args: tuple, found: ImageSizes) -> tuple | None:
+    """Maps whose last row and column go on outside each image, as RoIAlign's clamp has it at the edge of a map."""
+    if not extractor.training or all(found.if_padded(x) is None for x in args[0]):
+        return None
+    return (tuple(_extended(x, found.at_stride_of(x)) for x in args[0]), *args[1:])
+
+
+def _extended(x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
+    rows, columns = (torch.arange(n, device=x.device) for n in x.shape[-2:])
+    images = zip(x, sizes, strict=True)
+    return torch.stack([item[:, rows.clamp(max=h - 1)][..., columns.clamp(max=w - 1)] for item, (h, w) in images])
 
 
 def _predict_one_by_one(model: nn.Module, found: ImageSizes) -> None:
