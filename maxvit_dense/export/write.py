@@ -9,9 +9,8 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_file
 from timm.models import PretrainedCfg
-from timm.models._hub import save_for_hf  # in timm.models since 1.0.16
+from timm.models._hub import save_config_for_hf  # in timm.models since 1.0.16
 from torch import Tensor, nn
 
 from ..attention import resize_bias_table
@@ -21,6 +20,7 @@ from ..maxvit import PARTITION_RATIO, parse_window_size
 from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import TABLE_SUFFIX, describe_widths
+from ..weights.integrity import save_safetensors
 from ..weights.mismatch import compare_shapes
 from .provenance import commit, versions
 from .sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
@@ -296,13 +296,14 @@ def write(export: Export, target: Path, force: bool = False) -> None:
     try:
         if target.suffix == ".safetensors":
             with file_written_aside(target) as partial:
-                save_file(weights, partial, metadata={"format": "pt"})
+                save_safetensors(weights, partial)
             return
         with written_aside(target) as partial:
             model = export.network.build(asdict(export.pretrained_cfg), window_size=export.window_size)
             model.load_state_dict(weights, strict=True, assign=True)
             labels = {"label_names": list(export.labels)} if export.labels else {}
-            save_for_hf(model, partial, model_config=labels, safe_serialization=True)
+            save_config_for_hf(model, str(partial / HUB_CONFIG), model_config=labels)
+            save_safetensors(weights, partial / WEIGHTS_FILE)
             (partial / CARD_FILE).write_text(json.dumps(export.card, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error}). Nothing there was changed.") from error

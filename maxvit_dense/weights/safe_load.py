@@ -8,7 +8,9 @@ one; any other name is refused.
 
 import argparse
 import hashlib
+import os
 import re
+import struct
 import zipfile
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -21,6 +23,7 @@ from timm.models import clean_state_dict
 from torch import Tensor
 
 from ..errors import InputError
+from .integrity import check_archive, check_instructions, check_safetensors, check_tensors
 
 # Names are spelt as the pickle spells them; the modules are imported only for a file that needs them.
 _RUNNER_CLASSES = {
@@ -55,8 +58,9 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = "cpu") -> d
         What the file holds: a state dict, or a dictionary with one inside (see ``extract_state_dict``).
 
     Raises:
-        InputError: the file is missing, a directory, empty, truncated or no checkpoint; it holds Python
-            objects other than tensors, plain values and a Runner's own records; it holds no weights.
+        InputError: the file is missing, no ordinary file, empty, truncated, damaged (see ``integrity``) or no
+            checkpoint; it holds Python objects other than tensors, plain values and a Runner's own records; it holds
+            no weights, or NaN alone.
     """
     name = str(file) if isinstance(file, str | Path) else "the checkpoint stream"
     if isinstance(file, str | Path):
@@ -66,7 +70,7 @@ def read_checkpoint(file: str | Path | BinaryIO, map_location: Any = "cpu") -> d
         checkpoint = _read_safetensors(file, map_location)
     else:
         checkpoint = _read_torch(file, name, map_location)
-    _find_weights(checkpoint, _AVERAGED_KEYS, name)
+    check_tensors(_find_weights(checkpoint, _AVERAGED_KEYS, name), name)
     return checkpoint
 
 
@@ -127,8 +131,10 @@ def download_checkpoint(url: str, progress: bool = True) -> Path:
 def _check_file(path: Path) -> None:
     if path.is_dir():
         raise InputError(f"{path} is a directory, not a checkpoint file. {_REMEDY}")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"There is no checkpoint file {path}. Check the path.")
+    if not path.is_file():  # a pipe would be waited for
+        raise InputError(f"{path} is not a file: a pipe, a device or a link to nothing. {_REMEDY}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes). Copy or download it again.")
 
@@ -138,8 +144,11 @@ def _read_safetensors(path: Path, map_location: Any) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     try:
+        check_safetensors(path)
         return load_file(path, device=str(map_location or "cpu"))
-    except (SafetensorError, OSError) as error:
+    except InputError:
+        raise
+    except (SafetensorError, OSError, ValueError, struct.error, AttributeError, TypeError) as error:
         problem = f"{path} is truncated or no safetensors file ({error})"
         raise InputError(f"{problem}. Copy or download it again.") from error
 
@@ -148,6 +157,10 @@ def _read_torch(file: Path | BinaryIO, name: str, map_location: Any) -> Any:
     is_zip = zipfile.is_zipfile(file)
     if not is_zip and _first_bytes(file, 4) == b"PK\x03\x04":
         raise InputError(f"{name} is truncated: its archive has no end. Copy or download it again.")
+    if is_zip:
+        check_archive(file, name)
+    else:
+        _check_legacy(file, name)
     try:
         # Only the present format can be asked which names it needs; a Runner never wrote the old one.
         _rewind(file)
@@ -163,6 +176,16 @@ def _read_torch(file: Path | BinaryIO, name: str, map_location: Any) -> Any:
         _refuse_names(set(re.findall(r"GLOBAL (\S+)", str(error))), name)
         reason = _short_reason(error)
         raise InputError(f"{name} is damaged or no checkpoint ({reason}). {_REMEDY}") from error
+
+
+def _check_legacy(file: Path | BinaryIO, name: str) -> None:
+    if isinstance(file, Path):
+        with file.open("rb") as stream:
+            check_instructions(stream, file.stat().st_size, name)
+        return
+    size = file.seek(0, os.SEEK_END)
+    _rewind(file)
+    check_instructions(file, size, name)
 
 
 def _short_reason(error: Exception) -> str:
