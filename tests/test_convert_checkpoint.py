@@ -298,7 +298,6 @@ def test_a_failure_while_writing_leaves_nothing(weights, tmp_path, monkeypatch, 
         raise OSError("No space left on device")
 
     monkeypatch.setattr("maxvit_dense.export.write.save_safetensors", full)
-    monkeypatch.setattr("maxvit_dense.export.write.save_file", full)
     before = sorted(tmp_path.iterdir())
     for name in ("out", "out.safetensors"):
         refuse(capsys, [weights[1], tmp_path / name], "No space left on device")
