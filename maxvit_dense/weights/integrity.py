@@ -1,7 +1,7 @@
 """Whether a file of weights is as it was written, found before anything is made of its content.
 
-A ``torch.save`` archive has a CRC-32 of each of its parts, which torch does not compare: changed bytes are other weights
-to it. A ``.safetensors`` file has none; ours carry one in their metadata.
+A ``torch.save`` archive has a CRC-32 of each of its parts, which torch does not compare: it takes changed bytes for
+weights. A ``.safetensors`` file has none; ours carry one in their metadata.
 """
 
 import json
