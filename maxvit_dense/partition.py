@@ -78,10 +78,10 @@ def make_partition(
     rows, cols = ceil_div(height, ph), ceil_div(width, pw)  # windows along each axis
 
     # Row and column that each slot reads, (rows * cols, N); windows and their slots in row-major order.
-    window_row = torch.arange(rows, device=device).repeat_interleave(cols).unsqueeze(1)
-    window_col = torch.arange(cols, device=device).repeat(rows).unsqueeze(1)
-    row = _join(window_row, torch.arange(ph, device=device).repeat_interleave(pw), rows, grid, ph)
-    col = _join(window_col, torch.arange(pw, device=device).repeat(ph), cols, grid, pw)
+    window_row, window_col = _cut(torch.arange(rows * cols, device=device).unsqueeze(1), rows, False, cols)
+    slot_row, slot_col = _cut(torch.arange(ph * pw, device=device), ph, False, pw)
+    row = _join(window_row, slot_row, rows, grid, ph)
+    col = _join(window_col, slot_col, cols, grid, pw)
     row_of, place_row = _cut(torch.arange(height, device=device).unsqueeze(1), rows, grid, ph)
     col_of, place_col = _cut(torch.arange(width, device=device), cols, grid, pw)
     window, place = row_of * cols + col_of, place_row * pw + place_col

@@ -42,7 +42,7 @@ def _weights(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
     scores = bias.repeat(count, 1, 1)
     if outside is not None:
-        scores = scores.masked_fill_(outside.repeat_interleave(heads, 0).unsqueeze(1), float("-inf"))
+        scores = scores.masked_fill_(outside.unsqueeze(1).expand(-1, heads, -1).flatten(0, 1).unsqueeze(1), float("-inf"))
     return torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5).softmax(dim=-1)
 
 
@@ -84,7 +84,8 @@ def _for_batch(partition: Partition, batch: int, map_tokens: int) -> tuple[Tenso
         window = slots // window_tokens
         slots = slots + (window * (batch - 1) + image) * window_tokens
         tokens = tokens.unsqueeze(1) + image * map_tokens
-        outside = None if outside is None else outside.repeat_interleave(batch, 0)
+        # Not repeat_interleave: PyTorch's ONNX export takes its length from the example.
+        outside = None if outside is None else outside.unsqueeze(1).expand(-1, batch, -1).flatten(0, 1)
     return tokens.flatten(), slots.flatten(), outside
 
 
