@@ -42,7 +42,8 @@ def _weights(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
     scores = bias.repeat(count, 1, 1)
     if outside is not None:
-        scores = scores.masked_fill_(outside.unsqueeze(1).expand(-1, heads, -1).flatten(0, 1).unsqueeze(1), float("-inf"))
+        of_heads = outside.unsqueeze(1).expand(-1, heads, -1).flatten(0, 1)
+        scores = scores.masked_fill_(of_heads.unsqueeze(1), float("-inf"))
     return torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5).softmax(dim=-1)
 
 
