@@ -22,6 +22,7 @@ from .curves import CurvesHook  # noqa: E402
 from .data.datasets import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
+from .report import ReportHook  # noqa: E402
 
 __all__ = [
     "CurvesHook",
@@ -29,5 +30,6 @@ __all__ = [
     "LayerDecayOptimWrapperConstructor",
     "MaxViT",
     "PeakMemoryHook",
+    "ReportHook",
     "TimmFeatures",
 ]

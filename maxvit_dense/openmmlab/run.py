@@ -102,6 +102,7 @@ def prepare_training(
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
     _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
+    _add_once(cfg, "custom_hooks", dict(type="ReportHook"))
     guard_training(cfg)
     return cfg
 
