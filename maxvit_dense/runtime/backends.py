@@ -1,0 +1,80 @@
+"""The libraries that run a program: each is a function of arrays."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+Program = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+RUNTIMES = ("onnxruntime", "openvino")
+
+_SERVED = dict(onnxruntime=(".onnx",), openvino=(".onnx", ".xml"))
+
+
+def _missing(library: str) -> InputError:
+    return InputError(f"This needs {library}, which is not installed: pip install {library}")
+
+
+def _onnxruntime(path: Path, precision: str, threads: int) -> Program:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _missing("onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
+    except Exception as error:  # its exceptions have no common class but this
+        raise InputError(f"onnxruntime cannot read {path}: {error}") from error
+    return lambda inputs: session.run(None, inputs)
+
+
+def _openvino(path: Path, precision: str, threads: int) -> Program:
+    try:
+        import openvino
+    except ImportError:
+        raise _missing("openvino") from None
+    hint = dict(bf16="bf16").get(precision, "f32")  # or its plugin would choose by the processor
+    config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(str(path)), "CPU", config)
+    except RuntimeError as error:
+        raise InputError(f"openvino cannot read {path}: {error}") from error
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found = compiled(inputs)
+        return [found[output] for output in compiled.outputs]
+
+    return run
+
+
+_OPENERS = dict(onnxruntime=_onnxruntime, openvino=_openvino)
+
+
+def open_program(path: Path, runtime: str | None, precision: str = "fp32", threads: int = 0) -> Program:
+    """A program ready to run.
+
+    Args:
+        path: NAME.onnx, or NAME.xml of OpenVINO.
+        runtime: "onnxruntime" or "openvino"; None for the one that the file was written for.
+        precision: fp32, bf16 or int8: what the file was exported for.
+        threads: how many to use; 0 for OMP_NUM_THREADS if that is set, else the library's choice.
+
+    Raises:
+        InputError: no such runtime, it is not installed, or it does not read the file.
+    """
+    runtime = runtime or ("openvino" if path.suffix == ".xml" else "onnxruntime")
+    if runtime not in RUNTIMES:
+        raise InputError(f"No runtime {runtime!r}; there are {', '.join(RUNTIMES)}.")
+    if path.suffix not in _SERVED[runtime]:
+        raise InputError(
+            f"{runtime} runs {' and '.join(_SERVED[runtime])} files, not {path.name}. "
+            + ("Export with --format onnx or openvino." if path.suffix == ".pt2" else "Give --runtime openvino.")
+        )
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return _OPENERS[runtime](path, precision, threads or (int(asked) if asked.isdigit() else 0))

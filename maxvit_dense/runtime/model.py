@@ -1,0 +1,102 @@
+"""An exported model: RGB images in, plain numpy out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .backends import open_program
+from .card import Card, read_card
+from .images import prepare
+from .masks import paste_masks
+
+Result = dict[str, np.ndarray]
+
+
+class Model:
+    """Called with a list of RGB images, (H, W, 3) uint8 of any sizes; gives a dict for each.
+
+    Detectors: ``boxes`` (N, 4) float32 x1, y1, x2, y2 in the image's pixels, ``scores`` (N,), ``labels`` (N,), best
+    first, and ``masks`` (N, H, W) bool if it finds masks. Segmentors: ``labels`` (H, W). Classifiers: ``scores`` (K,)
+    that sum to 1. Backbones: one array a map, of the image as it was resized.
+
+    Attributes:
+        card: what is known of it.
+        task: classification, detection, segmentation or features.
+        classes: names in the order of labels and scores.
+    """
+
+    def __init__(self, path: str | Path, runtime: str | None = None, threads: int = 0):
+        path = Path(path)
+        self.card: Card = read_card(path)
+        self.task = self.card.task
+        self.classes = list(self.card.classes)
+        self._run = open_program(path, runtime, self.card.precision, threads)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
+        return [self._found(check_image(image, i)) for i, image in enumerate(images)]
+
+    def _found(self, image: np.ndarray) -> Result:
+        values, size = prepare(image, self.card.preprocessing)
+        inputs = dict(image=values[None])
+        if self.task == "segmentation":
+            inputs |= dict(resized=np.array(size, np.int64), original=np.array(image.shape[:2], np.int64))
+        found = dict(zip(self.card.outputs, self._run(inputs), strict=True))
+        return _READERS[self.task](found, image, size, self.card)
+
+
+def check_image(image: Any, index: int) -> np.ndarray:
+    """The image, or what is wrong with it.
+
+    Raises:
+        InputError: not (H, W, 3) uint8.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        given = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"Image {index} is {given}: give an RGB array (height, width, 3) of uint8.")
+    if 0 in image.shape:
+        raise InputError(f"Image {index} has no pixels: its shape is {list(image.shape)}.")
+    return image
+
+
+def _read_scores(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
+    return dict(scores=found["scores"][0])
+
+
+def _read_labels(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
+    return dict(labels=found["labels"][0])
+
+
+def _read_maps(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
+    return {name: value[0] for name, value in found.items()}
+
+
+def _read_objects(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
+    height, width = image.shape[:2]
+    scale = np.array([width / size[1], height / size[0]] * 2, np.float32)
+    boxes = found["boxes"] * scale
+    result = dict(boxes=boxes, scores=found["scores"], labels=found["labels"])
+    if "masks" in found:
+        result["masks"] = paste_masks(found["masks"], boxes, height, width, card.mask_threshold)
+    return result
+
+
+_READERS = dict(
+    classification=_read_scores, detection=_read_objects, segmentation=_read_labels, features=_read_maps
+)
+
+
+def load(path: str | Path, runtime: str | None = None, threads: int = 0) -> Model:
+    """Opens what ``maxvit-dense export`` wrote.
+
+    Args:
+        path: NAME.onnx or NAME.xml, with NAME.json beside it.
+        runtime: "onnxruntime" or "openvino"; None for the one that the file was written for.
+        threads: how many to use; 0 for the library's choice.
+
+    Raises:
+        InputError: something else wrote it, or the runtime is not installed; the text says what to do.
+    """
+    return Model(path, runtime, threads)

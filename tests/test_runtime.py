@@ -1,0 +1,118 @@
+"""What runs exported models: prepares images as the training libraries do, and needs no PyTorch."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maxvit_dense.errors import InputError
+from maxvit_dense.runtime import load
+from maxvit_dense.runtime.card import FORMAT, Card
+from maxvit_dense.runtime.images import prepare, resize_bilinear
+from maxvit_dense.runtime.masks import paste_masks
+
+PLAIN = dict(order="rgb", mean=[0, 0, 0], std=[1, 1, 1], resize=dict(rule="keep"))
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [((480, 640), (800, 1067)), ((100, 70), (33, 23)), ((7, 9), (50, 3)), ((1, 5), (4, 10)), ((33, 17), (33, 40))],
+)
+def test_bilinear_resizing_is_opencv_s_to_the_last_bit(size, target):
+    cv2 = pytest.importorskip("cv2", reason="needs OpenCV to compare with")
+    image = noise(*size)
+    assert np.array_equal(resize_bilinear(image, *target), cv2.resize(image, target[::-1]))
+
+
+@pytest.mark.parametrize("size", [(480, 640), (333, 500), (1400, 300), (20, 30)])
+def test_images_are_fitted_and_normalised_as_mmdet_does(size):
+    mmcv = pytest.importorskip("mmcv", reason="needs mmcv to compare with")
+    image = noise(*size)
+    rules = dict(PLAIN, order="bgr", mean=[10, 20, 30], std=[2, 3, 4], resize=dict(rule="fit", short=80, long=133))
+    found, shape = prepare(image, rules)
+    resized = mmcv.imrescale(np.ascontiguousarray(image[:, :, ::-1]), (133, 80))
+    expected = (resized.astype(np.float32) - np.float32([10, 20, 30])) / np.float32([2, 3, 4])
+    assert shape == resized.shape[:2]
+    assert np.array_equal(found, expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("size", [(100, 150), (151, 100), (64, 64), (37, 200)])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_classifiers_images_are_cropped_as_timm_does(size, interpolation):
+    data = pytest.importorskip("timm.data", reason="needs timm to compare with")
+    image = noise(*size)
+    transform = data.create_transform(input_size=64, crop_pct=0.875, interpolation=interpolation, normalize=False)
+    rules = dict(PLAIN, resize=dict(rule="crop", size=[64, 64], scale=[73], interpolation=interpolation))
+    expected = transform(Image.fromarray(image))
+    assert np.array_equal(prepare(image, rules)[0], expected.numpy().astype(np.float32))
+
+
+def test_padding_is_of_zeros_after_normalisation():
+    values, size = prepare(noise(33, 65), dict(PLAIN, mean=[5, 5, 5], pad_multiple=32))
+    assert values.shape == (3, 64, 96) and size == (33, 65)
+    assert (values[:, 33:] == 0).all() and (values[:, :, 65:] == 0).all()
+
+
+def test_masks_are_pasted_as_mmdet_does():
+    pytest.importorskip("mmdet", reason="needs mmdet to compare with")
+    import maxvit_dense.openmmlab  # noqa: F401  mmcv's operators
+
+    head = pytest.importorskip("mmdet.models.roi_heads.mask_heads.fcn_mask_head")
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.rand(20, 1, 28, 28, generator=generator)
+    corners = torch.rand(20, 2, 2, generator=generator).sort(1).values * torch.tensor([120.0, 90.0]) - 10
+    boxes = corners.flatten(1)
+    found = paste_masks(masks[:, 0].numpy(), boxes.numpy(), 70, 100, 0.5)
+    for mask, box, ours in zip(masks, boxes, found, strict=True):
+        whole = head._do_paste_mask(mask[None], box[None], 70, 100, skip_empty=False)[0][0]
+        theirs = (whole >= 0.5).numpy()
+        certain = ((whole - 0.5).abs() > 1e-4).numpy()
+        assert np.array_equal(ours[certain], theirs[certain])
+    assert found.any()
+
+
+def test_what_something_else_exported_is_refused(tmp_path):
+    with pytest.raises(InputError, match="There is no exported model"):
+        load(tmp_path / "none.onnx")
+    with pytest.raises(InputError, match="no exported model"):
+        load(tmp_path / "net.pth")
+    (tmp_path / "net.onnx").write_bytes(b"x")
+    with pytest.raises(InputError, match="something else"):
+        load(tmp_path / "net.onnx")
+    for content in ("{", "[]", json.dumps(dict(format="another")), json.dumps(dict(format=FORMAT, task="x"))):
+        (tmp_path / "net.json").write_text(content)
+        with pytest.raises(InputError, match="net.json"):
+            load(tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_broken_program_is_one_message(tmp_path, runtime):
+    pytest.importorskip(runtime, reason=f"needs {runtime}")
+    (tmp_path / "net.onnx").write_bytes(b"no program")
+    (tmp_path / "net.json").write_text(Card("features", "n", [], "fp32", ["stride4"], PLAIN).to_json())
+    with pytest.raises(InputError, match="cannot read"):
+        load(tmp_path / "net.onnx", runtime)
+    with pytest.raises(InputError, match="No runtime 'tensorrt'"):
+        load(tmp_path / "net.onnx", "tensorrt")
+
+
+def run_without_torch(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    blocked = "import sys\nfor name in ('torch', 'torchvision', 'timm', 'mmengine', 'cv2'): sys.modules[name] = None\n"
+    command = [sys.executable, "-c", blocked + textwrap.dedent(code), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_the_runtime_is_imported_where_there_is_no_torch():
+    done = run_without_torch("import maxvit_dense.runtime; print(maxvit_dense.runtime.load.__name__)")
+    assert done.stdout == "load\n", done.stderr
+    done = run_without_torch("import maxvit_dense; maxvit_dense.variants")
+    assert "need PyTorch and timm" in done.stderr
