@@ -5,6 +5,8 @@ Importing registers these, and teaches mmengine the config prefix ``maxvit_dense
 Name it in a config before anything of mmdet or mmseg is built:
 
     custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
+
+``load("work_dirs/my_run")`` is a trained model that is called with images and gives plain numpy.
 """
 
 from .mmcv_ops import install as _install_mmcv_ops
@@ -32,4 +34,14 @@ __all__ = [
     "PeakMemoryHook",
     "ReportHook",
     "TimmFeatures",
+    "load",
 ]
+
+
+def __getattr__(name: str):
+    """``load`` brings mmdet, which those who register the backbone for another toolbox may not have."""
+    if name != "load":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .predictor import load
+
+    return load

@@ -1,5 +1,6 @@
 """What a run's checkpoints say of it, in plain values, for whoever takes the weights out of them."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..maxvit import MaxViT
+from .data.datasets import dataset_type, phase_datasets
 
 FACTS = "maxvit_dense"  # their name in a checkpoint's meta
 _EVALUATION = ("crop_pct", "crop_mode", "interpolation")
@@ -22,7 +24,8 @@ def run_facts(cfg: Config, model: nn.Module, meta: Mapping[str, Any]) -> dict[st
         meta: of the checkpoint.
 
     Returns:
-        ``data``, name of the data root; ``classes``, their names; ``mean`` and ``std`` for images from 0 to 1;
+        ``data``, name of the data root; ``classes``, their names; ``mask_values``, see below; ``mean`` and ``std``
+        for images from 0 to 1;
         ``window_size`` of the network, a pair or "ratio"; how a classifier is evaluated: ``input_size`` in pixels and
         timm's ``crop_pct``, ``crop_mode`` and ``interpolation``; ``metric_step``, "epoch" or "iter", which an
         evaluation is logged under.
@@ -37,12 +40,28 @@ def run_facts(cfg: Config, model: nn.Module, meta: Mapping[str, Any]) -> dict[st
         metric_step="iter" if logger.get("log_metric_by_epoch") is False else "epoch",
         data=Path(root).name if isinstance(root, str) and root else None,
         classes=[str(name) for name in classes] if isinstance(classes, list | tuple) else None,
+        mask_values=mask_values(cfg),
         mean=_unit(_first(preprocessor, "mean")),
         std=_unit(_first(preprocessor, "std")),
         window_size=next((part.window_size for part in model.modules() if isinstance(part, MaxViT)), None),
         input_size=size if isinstance(size, int) else None,
         **{key: _first(validation, key) for key in _EVALUATION},
     )
+
+
+def mask_values(cfg: Config) -> list[int] | None:
+    """The value of each class in the masks of a segmentor's training data; None for data of other kinds."""
+    phase = "train" if cfg.get("train_dataloader") else "test"
+    _, dataset = next(phase_datasets(cfg, (phase,)), (phase, None))
+    if cfg.get("default_scope") != "mmseg" or dataset is None:
+        return None
+    if dataset.get("values"):
+        return list(dataset["values"])
+    kind = dataset_type(dataset["type"], "mmseg")
+    asked = inspect.signature(kind.__init__).parameters.get("reduce_zero_label")
+    from_one = dataset.get("reduce_zero_label", asked.default if asked else False)
+    count = len(kind._load_metainfo(dataset.get("metainfo")).get("classes", ()))
+    return [label + bool(from_one) for label in range(count)]
 
 
 def _first(values: Any, key: str) -> Any:

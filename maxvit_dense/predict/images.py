@@ -1,0 +1,109 @@
+"""Which images a source names, and their pixels."""
+
+import glob
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import InputError, listed
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+_KINDS = "an image, a folder of them, a pattern such as 'photos/*.jpg', a list (.txt), a video or a webcam's number"
+
+
+class Item(NamedTuple):
+    """An image to look at: its path, and its name among all of them, which keeps subfolders."""
+
+    name: str
+    path: Path
+
+
+def is_stream(source: str) -> bool:
+    """Whether a source is a video or a webcam's number."""
+    return Path(source).suffix.lower() in VIDEO_SUFFIXES or (source.isdecimal() and not Path(source).exists())
+
+
+def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
+    """The images of a source.
+
+    Args:
+        source: an image, a folder (with its subfolders), a glob pattern, or a .txt that lists paths, one a line, from
+            its own folder.
+        leave_out: a folder inside ``source`` that is none of it, such as that of earlier pictures.
+
+    Raises:
+        InputError: there is no such source, or no image in it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        skipped = leave_out.resolve() if leave_out else None
+        paths = [
+            p for p in sorted(path.rglob("*")) if _is_image(p) and (not skipped or skipped not in p.resolve().parents)
+        ]
+        items = [Item(p.relative_to(path).as_posix(), p) for p in paths]
+    elif path.is_file() and path.suffix.lower() == ".txt":
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        items = _named([path.parent / line for line in lines if line])
+    elif path.is_file():
+        items = [Item(path.name, path)]
+    else:
+        items = _named([p for p in map(Path, sorted(glob.glob(source, recursive=True))) if _is_image(p)])
+        if not items and not glob.has_magic(source):
+            raise InputError(f"There is no {source}. Give {_KINDS}.")
+    if not items:
+        raise InputError(f"{source} names no image ({', '.join(IMAGE_SUFFIXES)}). Give {_KINDS}.")
+    return items
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+
+
+def _named(paths: list[Path]) -> list[Item]:
+    """Paths with names that tell them apart: what they do not share."""
+    if not paths:
+        return []
+    folder = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
+    return [Item(Path(os.path.relpath(os.path.abspath(path), folder)).as_posix(), path) for path in paths]
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """(H, W, 3) uint8 in the order R, G, B, turned as its EXIF says, 16 bits cut to 8: as training reads it.
+
+    Raises:
+        InputError: it cannot be read, or has more pixels than Pillow reads at once.
+    """
+    try:
+        with Image.open(path) as image:
+            return to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no image {path}.") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"Image {path} is too large to be read whole ({error}). Give --tile 1024.") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
+        raise InputError(f"Image {path} cannot be read ({error}).") from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """8-bit RGB as OpenCV makes it, by which training reads: the high byte of 16 bits, no transparency."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    return np.asarray(image.convert("RGB"))
+
+
+def refuse_overwriting(targets: Iterable[Path], sources: Iterable[Path]) -> None:
+    """Refuse to write over what is read, by whatever name: links lead to the same file.
+
+    Raises:
+        InputError: a target is a source.
+    """
+    read = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, filter(os.path.exists, sources))}
+    over = [p for p in targets if p.exists() and (os.stat(p).st_dev, os.stat(p).st_ino) in read]
+    if over:
+        raise InputError(f"{listed(over)} would be overwritten, and is what is read. Give another folder.")

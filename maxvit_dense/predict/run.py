@@ -1,0 +1,133 @@
+"""Predicts many images: reads ahead, batches, draws, writes, goes on where one cannot be read."""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError, listed
+from ..files import file_written_aside
+from .draw import draw
+from .images import Item, read_image
+from .progress import Progress
+from .results import Result, count, kind, select
+from .write import Writer
+
+_AHEAD = 2  # batches that are read while one is predicted
+
+
+@dataclass
+class Job:
+    """What shall be done with each image.
+
+    Attributes:
+        predictor: called with a list of images, returns their results; has ``classes`` and perhaps ``palette``.
+        batch: images at once.
+        score: least score of a detector's objects.
+        labels: of the classes that count; None for all.
+        pictures: folder for pictures, each under its image's name; None for none.
+        writer: of results; None for none.
+        unreadable: what could not be read, filled by :func:`run`.
+        objects: how many were found, or None where the task has none.
+    """
+
+    predictor: Callable[[list], list[Result]]
+    batch: int = 1
+    score: float = 0.5
+    labels: Sequence[int] | None = None
+    pictures: Path | None = None
+    writer: Writer | None = None
+    unreadable: list[str] = field(default_factory=list)
+    objects: int | None = None
+
+    def picture(self, item: Item) -> Path:
+        return self.pictures / item.name
+
+
+def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Progress:
+    """Predict images, each an array or the ``InputError`` of one that cannot be read.
+
+    Returns:
+        How many were done, and how fast.
+    """
+    progress = Progress(total)
+    for batch in _batches(images, job):
+        arrays = [image for _, image in batch]
+        for (item, image), result in zip(batch, job.predictor(arrays), strict=True):
+            finish(job, item, image, result)
+        progress.add(len(batch))
+    progress.close()
+    if job.writer:
+        job.writer.close()
+    return progress
+
+
+def finish(job: Job, item: Item, image: np.ndarray, result: Result) -> None:
+    """Count, write and draw one image's result."""
+    result = select(result, job.score, job.labels)
+    if kind(result) == "detection":
+        job.objects = (job.objects or 0) + count(result)
+    if job.writer:
+        job.writer.add(item, image.shape[:2], result)
+    if job.pictures:
+        picture = draw(image, result, job.predictor.classes, getattr(job.predictor, "palette", None))
+        save_picture(picture, job.picture(item))
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """In the format that its name tells."""
+    with file_written_aside(path) as partial:
+        picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
+
+
+def read_ahead(items: Sequence[Item], batch: int) -> Iterator[tuple[Item, Any]]:
+    """Items with their pixels, or with what is wrong with them; some are read while others are predicted."""
+    waiting: deque = deque()
+    with ThreadPoolExecutor(2) as pool:
+        for item in items:
+            waiting.append((item, pool.submit(read_image, item.path)))
+            if len(waiting) > _AHEAD * batch:
+                yield _read(*waiting.popleft())
+        while waiting:
+            yield _read(*waiting.popleft())
+
+
+def _read(item: Item, reading: Any) -> tuple[Item, Any]:
+    try:
+        return item, reading.result()
+    except InputError as error:
+        return item, error
+
+
+def _batches(images: Iterable[tuple[Item, Any]], job: Job) -> Iterator[list[tuple[Item, np.ndarray]]]:
+    batch: list = []
+    for item, image in images:
+        if isinstance(image, InputError):
+            job.unreadable.append(item.name)
+            print(f"predict: {image}", file=sys.stderr)
+            continue
+        batch.append((item, image))
+        if len(batch) == job.batch:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def class_labels(names: str, classes: Sequence[str]) -> list[int]:
+    """Labels of classes given as "person,car".
+
+    Raises:
+        InputError: one that the model does not know.
+    """
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in classes]
+    if unknown or not wanted:
+        raise InputError(f"--classes {names}: the model has no {listed(unknown)}; it has {listed(classes, 20)}.")
+    return [classes.index(name) for name in wanted]

@@ -1,0 +1,118 @@
+"""load: a checkpoint of each task called with images; the result against the model's own test_step."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mmdet")
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.dataset import Compose, pseudo_collate  # noqa: E402
+from mmengine.registry import DefaultScope  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import maxvit_dense.openmmlab  # noqa: E402
+from maxvit_dense.config_names import find_config  # noqa: E402
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.openmmlab.run_facts import mask_values  # noqa: E402
+from tests.predictors import GROUND, SHAPES, write_images, write_run  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return {task: write_run(folder / task, task) for task in ("detector", "segmentor", "classifier")}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    return write_images(tmp_path_factory.mktemp("images"))
+
+
+def test_a_detector_finds_what_its_own_test_pipeline_finds(runs, images):
+    predictor = maxvit_dense.openmmlab.load(runs["detector"], device="cpu")
+    assert (predictor.task, predictor.classes) == ("detection", SHAPES)
+    found = predictor(images, batch=3)
+    cfg = Config.fromfile(runs["detector"] / "run.py")
+    keys = ("ori_shape", "img_shape", "scale_factor")
+    steps = [cfg.test_pipeline[0], cfg.test_pipeline[1], dict(type="PackDetInputs", meta_keys=keys)]
+    for path, result in zip(images, found, strict=True):
+        with DefaultScope.overwrite_default_scope("mmdet"), torch.no_grad():
+            data = pseudo_collate([Compose(steps)(dict(img_path=str(path)))])
+            wanted = predictor.model.test_step(data)[0].pred_instances
+        assert len(wanted) > 5
+        np.testing.assert_allclose(result["boxes"], wanted.bboxes, atol=1e-2)
+        np.testing.assert_allclose(result["scores"], wanted.scores, atol=1e-4)
+        assert result["labels"].tolist() == wanted.labels.tolist()
+        width, height = Image.open(path).size
+        assert result["masks"].shape == (len(wanted), height, width) and result["masks"].dtype == bool
+
+
+def test_a_segmentor_labels_each_pixel_of_images_of_any_size(runs, images):
+    predictor = maxvit_dense.openmmlab.load(runs["segmentor"], device="cpu")
+    together, alone = predictor(images, batch=3), [predictor(path)[0] for path in images]
+    for path, one, other in zip(images, together, alone, strict=True):
+        assert one["labels"].shape == Image.open(path).size[::-1]
+        assert one["labels"].max() < len(SHAPES)
+        assert np.mean(one["labels"] == other["labels"]) > 0.999
+
+
+def test_a_classifier_gives_probabilities(runs, images):
+    predictor = maxvit_dense.openmmlab.load(runs["classifier"], device="cpu")
+    scores = np.stack([result["scores"] for result in predictor(images, batch=2)])
+    assert scores.shape == (3, len(SHAPES))
+    np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
+
+
+def test_arrays_are_rgb(runs, images):
+    predictor = maxvit_dense.openmmlab.load(runs["classifier"], device="cpu")
+    array = np.asarray(Image.open(images[0]).convert("RGB"))
+    by_path, by_array, swapped = (predictor(image)[0]["scores"] for image in (images[0], array, array[..., ::-1]))
+    np.testing.assert_array_equal(by_path, by_array)
+    assert np.abs(by_path - swapped).max() > 1e-6
+
+
+def test_augmented_views_are_merged(runs, images):
+    for task, key in (("detector", "boxes"), ("segmentor", "labels")):
+        plain, merged = (maxvit_dense.openmmlab.load(runs[task], device="cpu", tta=tta)(images[1])[0] for tta in (0, 1))
+        assert not np.array_equal(plain[key], merged[key])
+        assert plain[key].shape[1:] == merged[key].shape[1:]
+
+
+def test_classes_are_the_checkpoints_own(runs, tmp_path, images):
+    """The config by name is of six shapes, the checkpoint of three others."""
+    run = write_run(tmp_path / "own", "segmentor", GROUND, dict(mask_values=[3, 7, 9]))
+    name = "demo_upernet_maxvit_mini_sample"
+    predictor = maxvit_dense.openmmlab.load(name, run / "weights.pth", device="cpu")
+    assert predictor.classes == GROUND and predictor.mask_values == [3, 7, 9]
+    of_run = maxvit_dense.openmmlab.load(run, device="cpu")
+    np.testing.assert_array_equal(predictor(images[0])[0]["labels"], of_run(images[0])[0]["labels"])
+
+
+def test_values_of_masks_follow_the_training_data():
+    ade = Config.fromfile(find_config("upernet_maxvit_t_ade20k"))
+    assert mask_values(ade) == list(range(1, 151))  # 0 is unlabelled
+    assert mask_values(Config.fromfile(find_config("maskrcnn_maxvit_t_coco"))) is None
+    ade.train_dataloader.dataset = dict(type="BaseSegDataset", metainfo=dict(classes=GROUND))
+    assert mask_values(ade) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("detector", "segmentor/weights.pth"), "checkpoint of another model"),
+        (("empty",), "no work dir with a last_checkpoint"),
+        (("empty", "detector/weights.pth"), "holds no config"),
+        (("nothing.py", "detector/weights.pth"), "There is no config"),
+        (("detector", "nothing.pth"), "There is no checkpoint file"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_message(runs, arguments, said):
+    (runs["detector"].parent / "empty").mkdir(exist_ok=True)
+    with pytest.raises(InputError, match=said):
+        maxvit_dense.openmmlab.load(*(runs["detector"].parent / part for part in arguments), device="cpu")
+
+
+def test_a_device_that_is_not_there_is_refused(runs):
+    with pytest.raises(InputError, match="--device tpu7 cannot be used"):
+        maxvit_dense.openmmlab.load(runs["detector"], device="tpu7")

@@ -1,0 +1,112 @@
+"""Find objects in images of one's own: `maxvit-dense predict work_dirs/my_run photos/ --out found.json`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # python tools/predict.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
+
+_FORMATS = ("coco", "yolo", "labelme", "masks", "csv")  # those of maxvit_dense.predict.write
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Detect, segment or classify images: pictures of what was found, and results as files. Input that "
+        "cannot be used gets one message and exit code 2, and nothing is written; an image of many that cannot be read "
+        "is named, the others are done, and the exit code is 1.",
+        usage="%(prog)s (CONFIG CHECKPOINT | WORK_DIR) SOURCE [options]",
+    )
+    parser.add_argument(
+        "model",
+        nargs="+",
+        metavar="CONFIG CHECKPOINT",
+        help="a config (a file, or the name of one of the package's) and a checkpoint; or a run's work dir, for both",
+    )
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="an image, a folder (with its subfolders), a pattern like 'photos/*.jpg', a .txt that lists images, a "
+        "video, or a webcam's number",
+    )
+    parser.add_argument(
+        "--pictures", default="predictions", metavar="DIR", help="folder for pictures (%(default)s); none: no pictures"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="PATH",
+        help="results: a .json (COCO's results), a .csv (top 5 of a classifier), or a folder with a file an image",
+    )
+    parser.add_argument("--format", choices=_FORMATS, help="of --out, where its suffix does not tell")
+    parser.add_argument("--score", type=float, default=0.5, metavar="S", help="least score of an object (%(default)s)")
+    parser.add_argument("--classes", metavar="A,B", help="look for these alone")
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at once (%(default)s)")
+    parser.add_argument("--tta", action="store_true", help="several scales and flips of each image, merged")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (a GPU if there is one)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 all images predicted, 1 some could not be read, 2 the input cannot be used."""
+    parser = _parser()
+    args = parser.parse_intermixed_args(argv)  # options may stand between
+    if len(args.model) > 2:
+        parser.error(f"give a config and a checkpoint, or a work dir, and a source; not {' '.join(args.model)}")
+    if not 0 <= args.score <= 1 or args.batch < 1:
+        parser.error("--score lies between 0 and 1, --batch is 1 or more")
+
+    from maxvit_dense.errors import InputError
+
+    try:
+        return _predict(args)
+    except InputError as error:
+        print(f"predict: {error}", file=sys.stderr)
+        return 2
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from maxvit_dense.predict.images import find_images
+    from maxvit_dense.predict.run import Job, read_ahead, run
+
+    pictures = None if args.pictures == "none" else Path(args.pictures)
+    items = find_images(args.source, leave_out=pictures)
+    job = Job(_load(args), args.batch, args.score, pictures=pictures)
+    _prepare(job, args, items)
+    progress = run(job, read_ahead(items, args.batch), len(items))
+    _summary(job, progress)
+    return 1 if job.unreadable else 0
+
+
+def _load(args: argparse.Namespace) -> Any:
+    from maxvit_dense.openmmlab.predictor import load
+
+    return load(*args.model, device=args.device, tta=args.tta)
+
+
+def _prepare(job: Any, args: argparse.Namespace, items: list) -> None:
+    """What the job writes and looks for; refuses what would overwrite an image."""
+    from maxvit_dense.predict.images import refuse_overwriting
+    from maxvit_dense.predict.run import class_labels
+    from maxvit_dense.predict.write import FORMATS, choose_format
+
+    predictor = job.predictor
+    job.labels = class_labels(args.classes, predictor.classes) if args.classes else None
+    targets = [job.picture(item) for item in items] if job.pictures else []
+    if args.out:
+        kind = FORMATS[choose_format(args.format, Path(args.out), predictor.task)]
+        job.writer = kind(Path(args.out), predictor.classes, getattr(predictor, "mask_values", None))
+        targets += job.writer.targets(items)
+    refuse_overwriting(targets, [item.path for item in items])
+
+
+def _summary(job: Any, progress: Any) -> None:
+    found = "" if job.objects is None else f", {job.objects} objects"
+    lost = f", {len(job.unreadable)} could not be read" if job.unreadable else ""
+    places = ", ".join(str(place) for place in (job.pictures, job.writer and job.writer.out) if place)
+    print(f"{progress.done} images{found}{lost}, {progress.rate:.2f} images/s: {places or 'nothing written'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
