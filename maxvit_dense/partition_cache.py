@@ -1,5 +1,7 @@
 """Partitions made once for a size and kept; to PyTorch's compiler each is one operator."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import torch
@@ -16,6 +18,22 @@ _KEPT = 64  # partitions of a process: both kinds for the four stages of eight i
 @torch.inference_mode(False)  # or training could not use what an evaluation made
 def _kept_partition(height, width, window_size, grid, device) -> Partition:
     return make_partition(height, width, window_size, grid, device)
+
+
+_keeps_fakes = False
+
+
+@contextmanager
+def keeping_fake_partitions() -> Iterator[None]:
+    """In here partitions of fake tensors are kept as those of real ones are, and forgotten at the end."""
+    global _keeps_fakes
+    _kept_partition.cache_clear()
+    _keeps_fakes = True
+    try:
+        yield
+    finally:
+        _keeps_fakes = False
+        _kept_partition.cache_clear()
 
 
 @torch.library.custom_op(
@@ -45,7 +63,7 @@ def _find_partition(like: Tensor, height: int, width: int, window_size: tuple[in
         return Partition(window_size, tokens, slots, 0, outside, grid)
     if is_exporting() or torch.jit.is_tracing():
         return make_partition(height, width, window_size, grid, like.device, sort=False)
-    kept = not is_in_torch_dispatch_mode()  # fake tensors, for example, must not be kept
+    kept = _keeps_fakes or not is_in_torch_dispatch_mode()  # fake tensors must not outlive their mode
     return (_kept_partition if kept else make_partition)(height, width, window_size, grid, like.device)
 
 

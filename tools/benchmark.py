@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if not __package__:  # python tools/benchmark.py, of a checkout
@@ -18,9 +19,17 @@ images=400x534,534x400 (sizes of the images on a canvas of that size). --work ha
   python tools/benchmark.py --rows "maxvit_t size=800x1333" "timm:maxvit_tiny_tf_224 window=7 size=896x1344" \\
       --work "features train"
 
+  python tools/benchmark.py --count --preset count
+  python tools/benchmark.py --count --rows maxvit_t timm:maxvit_tiny_tf_224 --work "batch=8 train cuda"
+
 Each row runs in a process of its own, one repetition in turn, with random weights and images. Training is forward and
 backward, without an optimizer. Peak memory is that of weights and of a call beyond the process at rest.
+
+--count runs nothing: tensors have no values, and "cuda" needs no GPU. Launches are operators that are no views, moved
+is what they read and write, peak what a call makes and holds beyond weights and images, and a chip's time the least
+that its memory or its matrix units need for each operator.
 """
+_CHIPS = ("H100", "RTX 4090", "here")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,9 +39,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--preset", choices=("cpu", "gpu"), help="what docs/performance.md shows")
+    what.add_argument("--preset", choices=("cpu", "gpu", "count"), help="what docs/performance.md shows")
     what.add_argument("--rows", nargs="+", metavar="ROW", help="networks to measure side by side")
     parser.add_argument("--work", default="", metavar="WORDS", help="words of all --rows")
+    parser.add_argument("--count", action="store_true", help="count launches, bytes, operations and memory instead")
+    parser.add_argument(
+        "--chips", nargs="+", choices=_CHIPS, default=_CHIPS[:2], metavar="CHIP",
+        help=f"whose least time --count gives: {', '.join(_CHIPS)} (this CPU, measured); the first two",
+    )  # fmt: skip
     parser.add_argument("--repetitions", type=int, metavar="N", help="rounds (5, or as the preset has it)")
     parser.add_argument("--threads", type=int, metavar="N", help="of PyTorch (its default, one a core)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="results as Markdown or, ending in .json, as JSON")
@@ -49,33 +63,57 @@ def main(argv: list[str] | None = None) -> int:
     if args.out and args.out.suffix not in (".md", ".json"):
         parser.error(f"--out must end in .md or .json, not {args.out.name!r}")
 
-    from dataclasses import asdict, replace
-
     from maxvit_dense.benchmark import rows, session
     from maxvit_dense.errors import InputError
-    from maxvit_dense.files import write_whole
 
     groups = rows.PRESETS[args.preset] if args.preset else [rows.Group(args.work, tuple(args.rows))]
     try:
-        session.check(groups)
+        session.check(groups, counted=args.count)
     except InputError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
+    return _report(args, groups)
+
+
+def _report(args: argparse.Namespace, groups: Sequence) -> int:
+    """Prints and writes a table of each group; 1 if a row failed."""
+    from maxvit_dense.benchmark import session
+    from maxvit_dense.files import write_whole
+
     machine = session.machine(args.threads)
     text = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None) + "\n\n"
     print(text, flush=True)
     results = []
-    for group in groups:
-        group = replace(group, repetitions=args.repetitions or group.repetitions)
-        found = session.measure(group, args.threads, lambda line: print(line, file=sys.stderr, flush=True))
-        results += [dict(work=group.work, **{k: v for k, v in asdict(r).items() if k != "row"}) for r in found]
-        table = session.table(group, found)
+    for table, found in (_counted if args.count else _measured)(args, groups):
+        results += found
         print(table, flush=True)
         text += table + "\n"
         if args.out:  # what is measured stays if a later group is interrupted
             content = json.dumps(dict(machine=machine, rows=results), indent=1) + "\n"
             write_whole(args.out, content if args.out.suffix == ".json" else text)
     return int(any(result["problem"] for result in results))
+
+
+def _measured(args: argparse.Namespace, groups: Sequence) -> Iterator[tuple[str, list[dict]]]:
+    from dataclasses import asdict, replace
+
+    from maxvit_dense.benchmark import session
+
+    for group in groups:
+        group = replace(group, repetitions=args.repetitions or group.repetitions)
+        found = session.measure(group, args.threads, lambda line: print(line, file=sys.stderr, flush=True))
+        rows = [dict(work=group.work, **{k: v for k, v in asdict(r).items() if k != "row"}) for r in found]
+        yield session.table(group, found), rows
+
+
+def _counted(args: argparse.Namespace, groups: Sequence) -> Iterator[tuple[str, list[dict]]]:
+    from maxvit_dense.benchmark import chips, count
+
+    named = {chip.name: chip for chip in chips.CHIPS}
+    chosen = tuple(named.get(name) or chips.this_machine() for name in args.chips)
+    for group in groups:
+        found = count.measure(group, chosen)
+        yield count.table(group, found, chosen), found
 
 
 if __name__ == "__main__":

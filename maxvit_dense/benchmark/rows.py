@@ -119,7 +119,13 @@ _TIMM_DENSE = f"{_TIMM} window=7 size=896x1344"
 # Images of COCO as detectors resize and pad them: they fill 64% of the canvas.
 _CANVAS, _MIXED = "size=384x480", "images=284x380,380x284,284x426,284x475"
 _CANVAS_GPU, _MIXED_GPU = "size=1088x1344", "images=800x1067,1067x800,800x1199,800x1333"
-
+_DENSE_ROWS = (
+    "maxvit_t size=800x1333",
+    "maxvit_t size=800x1333 cheap",
+    _TIMM_DENSE,
+    "timm:convnext_tiny size=800x1333",
+    "timm:swin_tiny_patch4_window7_224 size=800x1333",
+)
 
 PRESETS = {
     "cpu": (
@@ -141,5 +147,12 @@ PRESETS = {
         Group("features batch=2 bf16 cuda compile train", ("maxvit_t size=800x1333", _TIMM_DENSE), 20),
         Group("features batch=2 size=832x1344 window=ratio bf16 cuda train", ("maxvit_t", _TIMM), 20),
         Group(f"features batch=4 {_CANVAS_GPU} bf16 cuda train", ("maxvit_t", f"maxvit_t {_MIXED_GPU}"), 20),
+    ),
+    "count": (
+        Group("batch=8 cuda bf16", ("maxvit_t fold", _TIMM, *_PEERS)),
+        Group("batch=8 cuda train", ("maxvit_t", _TIMM, *_PEERS)),
+        Group("batch=8 cuda train bf16", ("maxvit_t", _TIMM, *_PEERS)),
+        Group("batch=2 features cuda train", _DENSE_ROWS),
+        Group("batch=2 features cuda train bf16", _DENSE_ROWS),
     ),
 }

@@ -46,8 +46,8 @@ class Result:
         return self.network, speed, f"{median * 1e3:.1f}", spread, f"{self.peak / 2**30:.2f}"
 
 
-def check(groups: list[Group]) -> None:
-    """Says what cannot be measured before anything runs.
+def check(groups: list[Group], counted: bool = False) -> None:
+    """Says what cannot be measured, or counted, before anything runs.
 
     Raises:
         InputError: see ``rows.parse_row``; a network that does not exist; a GPU that is not there.
@@ -56,7 +56,9 @@ def check(groups: list[Group]) -> None:
     for row in (row for group in groups for row in group.rows):
         if not known[row.source](row.name):
             raise InputError(f"{row.text!r}: there is no network {row.name!r}; see timm.list_models() or torchvision's")
-        if "cuda" in row.flags and not torch.cuda.is_available():
+        if counted and "compile" in row.flags:
+            raise InputError(f"{row.text!r}: operators are counted as they are called; leave out compile")
+        if "cuda" in row.flags and not counted and not torch.cuda.is_available():
             raise InputError(f"{row.text!r}: PyTorch sees no CUDA device here; leave out cuda")
 
 

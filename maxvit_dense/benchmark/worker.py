@@ -29,19 +29,29 @@ class Step:
         self.network = build(row).to(device=device, memory_format=layout)
         self.images = torch.randn(row.batch, 3, *row.size).to(device=device, memory_format=layout)
         self.called = torch.compile(self.network) if "compile" in row.flags else self.network
-        formats = {"bf16": torch.bfloat16, "fp16": torch.float16}
-        dtype = next((formats[flag] for flag in row.flags & formats.keys()), None)
+        dtype = autocast_dtype(row)
         self.calls = 1  # a repetition
         self.autocast = torch.autocast(device, dtype) if dtype else contextlib.nullcontext()
 
     def __call__(self) -> None:
         train = "train" in self.row.flags
         with torch.set_grad_enabled(train), self.autocast:
-            outputs = self.called(self.images)
-            loss = sum(output.float().square().mean() for output in outputs) if train else None
+            loss = run_network(self.called, self.images, train)
         if train:
             loss.backward()
             self.network.zero_grad(set_to_none=True)
+
+
+def autocast_dtype(row: Row) -> torch.dtype | None:
+    """Number format of autocast, None for none."""
+    formats = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    return next((formats[flag] for flag in row.flags & formats.keys()), None)
+
+
+def run_network(network: nn.Module, images: Tensor, train: bool) -> Tensor | None:
+    """The forward pass and, for training, a loss of all results."""
+    outputs = network(images)
+    return sum(output.float().square().mean() for output in outputs) if train else None
 
 
 class _Maps(nn.Module):
