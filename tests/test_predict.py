@@ -79,6 +79,13 @@ def test_pictures_show_one_guess_an_object():
     assert shown["scores"].tolist() == [0.9, 0.6, 0.5]
 
 
+def test_masks_tell_guesses_at_one_object_that_boxes_do_not():
+    result = found([[0, 0, 40, 40], [0, 0, 19, 40], [24, 0, 40, 40]], [0.9, 0.8, 0.7], [0, 1, 2])
+    result["masks"] = np.zeros((3, 40, 40), bool)
+    result["masks"][0, :, :20] = result["masks"][1, :, :19] = result["masks"][2, :, 24:] = True
+    assert draw.best_of_each(result)["labels"].tolist() == [0, 2]
+
+
 def test_labels_do_not_cover_each_other(monkeypatch):
     tags = []
     monkeypatch.setattr(draw._Pen, "_tag", lambda pen, place, text, colour: tags.append((place, text)))

@@ -30,9 +30,9 @@ def images(tmp_path_factory):
 
 
 def test_a_detector_finds_what_its_own_test_pipeline_finds(runs, images):
-    predictor = maxvit_dense.openmmlab.load(runs["detector"], device="cpu")
+    predictor = maxvit_dense.openmmlab.load(runs["detector"], device="cpu", batch=3)
     assert (predictor.task, predictor.classes) == ("detection", SHAPES)
-    found = predictor(images, batch=3)
+    found = predictor(images)
     cfg = Config.fromfile(runs["detector"] / "run.py")
     keys = ("ori_shape", "img_shape", "scale_factor")
     steps = [cfg.test_pipeline[0], cfg.test_pipeline[1], dict(type="PackDetInputs", meta_keys=keys)]
@@ -49,8 +49,8 @@ def test_a_detector_finds_what_its_own_test_pipeline_finds(runs, images):
 
 
 def test_a_segmentor_labels_each_pixel_of_images_of_any_size(runs, images):
-    predictor = maxvit_dense.openmmlab.load(runs["segmentor"], device="cpu")
-    together, alone = predictor(images, batch=3), [predictor(path)[0] for path in images]
+    predictor = maxvit_dense.openmmlab.load(runs["segmentor"], device="cpu", batch=3)
+    together, alone = predictor(images), [predictor(path)[0] for path in images]
     for path, one, other in zip(images, together, alone, strict=True):
         assert one["labels"].shape == Image.open(path).size[::-1]
         assert one["labels"].max() < len(SHAPES)
@@ -58,8 +58,8 @@ def test_a_segmentor_labels_each_pixel_of_images_of_any_size(runs, images):
 
 
 def test_a_classifier_gives_probabilities(runs, images):
-    predictor = maxvit_dense.openmmlab.load(runs["classifier"], device="cpu")
-    scores = np.stack([result["scores"] for result in predictor(images, batch=2)])
+    predictor = maxvit_dense.openmmlab.load(runs["classifier"], device="cpu", batch=2)
+    scores = np.stack([result["scores"] for result in predictor(images)])
     assert scores.shape == (3, len(SHAPES))
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
 

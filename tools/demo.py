@@ -1,7 +1,7 @@
-"""Train, evaluate and look at a small Mask R-CNN with a MaxViT backbone: `make demo`.
+"""Train, evaluate and use a small Mask R-CNN with a MaxViT backbone: `make demo`.
 
-Draws the sample data set, trains on it, evaluates on images that training has not seen, and writes one picture of
-what was found there. Each step is the project's own tool; run again it goes on where it stopped.
+Draws the sample data set, trains on it, evaluates on images that training has not seen, and predicts some of them into
+one picture. Each step is the project's own tool; run again it goes on where it stopped.
 """
 
 import argparse
@@ -16,7 +16,7 @@ if not __package__:  # python tools/demo.py, of a checkout
     __package__ = "tools"
 
 CONFIG = "demo_maskrcnn_maxvit_mini_sample"
-_ROWS, _COLUMNS, _CELL = 4, 3, (640, 320)  # truth left, found right
+_ROWS, _COLUMNS, _CELL = 2, 4, 360
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -37,12 +37,10 @@ def write_sheet(pictures: list[Path], path: Path) -> None:
 
     from maxvit_dense.files import file_written_aside
 
-    pictures = pictures[: _ROWS * _COLUMNS]
-    width, height = _CELL
-    sheet = Image.new("RGB", (_COLUMNS * width, -(-len(pictures) // _COLUMNS) * height), "white")
+    sheet = Image.new("RGB", (_COLUMNS * _CELL, -(-len(pictures) // _COLUMNS) * _CELL), "white")
     for i, picture in enumerate(pictures):
-        image = ImageOps.pad(Image.open(picture).convert("RGB"), (width - 8, height - 8), color="white")
-        sheet.paste(image, (i % _COLUMNS * width + 4, i // _COLUMNS * height + 4))
+        image = ImageOps.pad(Image.open(picture).convert("RGB"), (_CELL - 8, _CELL - 8), color="white")
+        sheet.paste(image, (i % _COLUMNS * _CELL + 4, i // _COLUMNS * _CELL + 4))
     with file_written_aside(path) as partial:
         sheet.save(partial, "PNG")
 
@@ -51,13 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all steps done, else that of the step that failed."""
     args = _parser().parse_args(argv)
     data, work_dir = Path(args.data), Path(args.work_dir)
-    pictures, metrics, sheet = work_dir / "pictures", work_dir / "metrics.json", work_dir / "demo.png"
+    pictures, metrics, sheet = work_dir / "predictions", work_dir / "metrics.json", work_dir / "demo.png"
     common = [CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
     begin = time.monotonic()
 
     from maxvit_dense.work_dir import last_checkpoint
 
-    from . import make_sample_data, test, train
+    from . import make_sample_data, predict, test, train
 
     _say(f"1/4 drawing the sample data set in {data}")
     if code := make_sample_data.main([str(data)]):
@@ -71,15 +69,21 @@ def main(argv: list[str] | None = None) -> int:
         return code
 
     _say("3/4 evaluating on images that it has not seen")
-    shutil.rmtree(pictures, ignore_errors=True)
-    if code := test.main([*common, str(last_checkpoint(work_dir)), "--show-dir", str(pictures), "--out", str(metrics)]):
+    checkpoint = str(last_checkpoint(work_dir))
+    if code := test.main([*common, checkpoint, "--out", str(metrics)]):
         return code
 
-    _say("4/4 drawing")
-    write_sheet(sorted(pictures.glob("*.jpg")) + sorted(pictures.glob("*.png")), sheet)
+    _say("4/4 predicting some of them")
+    unseen = sorted((data / "coco" / "val2017").iterdir())[: _ROWS * _COLUMNS]
+    images = work_dir / "unseen.txt"
+    images.write_text("".join(f"{path.resolve()}\n" for path in unseen))
+    shutil.rmtree(pictures, ignore_errors=True)
+    if code := predict.main([str(work_dir), str(images), "--pictures", str(pictures)]):
+        return code
+    write_sheet(sorted(pictures.iterdir()), sheet)
     found = json.loads(metrics.read_text())["metrics"]
     print(f"\nbox AP50 {found['coco/bbox_mAP_50']:.3f}, mask AP50 {found['coco/segm_mAP_50']:.3f} on unseen images")
-    print(f"picture (truth left, found right): {sheet}")
+    print(f"picture of what it finds: {sheet}; in images of yours: maxvit-dense predict {work_dir} IMAGES")
     print(f"{(time.monotonic() - begin) / 60:.1f} minutes after set-up")
     return 0
 

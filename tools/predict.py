@@ -10,6 +10,8 @@ if not __package__:  # python tools/predict.py, of a checkout
     __package__ = "tools"
 
 _FORMATS = ("coco", "yolo", "labelme", "masks", "csv")  # those of maxvit_dense.predict.write
+_RUNTIMES = ("onnxruntime", "openvino")
+_EXPORTED = (".onnx", ".xml")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -17,13 +19,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Detect, segment or classify images: pictures of what was found, and results as files. Input that "
         "cannot be used gets one message and exit code 2, and nothing is written; an image of many that cannot be read "
         "is named, the others are done, and the exit code is 1.",
-        usage="%(prog)s (CONFIG CHECKPOINT | WORK_DIR) SOURCE [options]",
+        usage="%(prog)s (CONFIG CHECKPOINT | WORK_DIR | EXPORTED) SOURCE [options]",
     )
     parser.add_argument(
         "model",
         nargs="+",
         metavar="CONFIG CHECKPOINT",
-        help="a config (a file, or the name of one of the package's) and a checkpoint; or a run's work dir, for both",
+        help="a config (a file, or the name of one of the package's) and a checkpoint; or a run's work dir, for both; "
+        "or what maxvit-dense export wrote (.onnx, .xml), which runs without PyTorch",
     )
     parser.add_argument(
         "source",
@@ -43,7 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--score", type=float, default=0.5, metavar="S", help="least score of an object (%(default)s)")
     parser.add_argument("--classes", metavar="A,B", help="look for these alone")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="images at once (%(default)s)")
+    parser.add_argument(
+        "--tile", type=int, metavar="N", help="cut large images into tiles of N pixels (1024 say); GeoTIFF too"
+    )
+    parser.add_argument("--overlap", type=int, default=128, metavar="N", help="pixels that tiles share (%(default)s)")
     parser.add_argument("--tta", action="store_true", help="several scales and flips of each image, merged")
+    parser.add_argument("--runtime", choices=_RUNTIMES, help="for an exported file (the one that it was written for)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (a GPU if there is one)")
     return parser
 
@@ -52,8 +60,13 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all images predicted, 1 some could not be read, 2 the input cannot be used."""
     parser = _parser()
     args = parser.parse_intermixed_args(argv)  # options may stand between
-    if len(args.model) > 2:
-        parser.error(f"give a config and a checkpoint, or a work dir, and a source; not {' '.join(args.model)}")
+    if args.tile is not None and not 0 <= args.overlap < args.tile:
+        parser.error(f"--tile {args.tile} must be larger than --overlap {args.overlap}")
+    exported = Path(args.model[0]).suffix in _EXPORTED
+    if len(args.model) > (1 if exported else 2):
+        parser.error(f"give a config and a checkpoint, a work dir or an exported file, then one source: {args.model}")
+    if exported and (args.tta or args.device) or args.runtime and not exported:
+        parser.error("--tta and --device are for checkpoints, --runtime is for exported files (.onnx, .xml)")
     if not 0 <= args.score <= 1 or args.batch < 1:
         parser.error("--score lies between 0 and 1, --batch is 1 or more")
 
@@ -67,22 +80,32 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from maxvit_dense.errors import InputError
     from maxvit_dense.predict.images import find_images
-    from maxvit_dense.predict.run import Job, read_ahead, run
+    from maxvit_dense.predict.run import Job, read_ahead, run, run_tiles
 
     pictures = None if args.pictures == "none" else Path(args.pictures)
     items = find_images(args.source, leave_out=pictures)
     job = Job(_load(args), args.batch, args.score, pictures=pictures)
     _prepare(job, args, items)
-    progress = run(job, read_ahead(items, args.batch), len(items))
+    if args.tile and job.predictor.task == "classification":
+        raise InputError("--tile is for detectors and segmentors: a classifier looks at an image whole. Leave it out.")
+    if args.tile:
+        progress = run_tiles(job, items, args.tile, args.overlap)
+    else:
+        progress = run(job, read_ahead(items, args.batch), len(items))
     _summary(job, progress)
     return 1 if job.unreadable else 0
 
 
 def _load(args: argparse.Namespace) -> Any:
+    if Path(args.model[0]).suffix in _EXPORTED:
+        from maxvit_dense.runtime import load as open_exported
+
+        return open_exported(args.model[0], args.runtime)
     from maxvit_dense.openmmlab.predictor import load
 
-    return load(*args.model, device=args.device, tta=args.tta)
+    return load(*args.model, device=args.device, batch=args.batch, tta=args.tta)
 
 
 def _prepare(job: Any, args: argparse.Namespace, items: list) -> None:
@@ -105,7 +128,7 @@ def _summary(job: Any, progress: Any) -> None:
     found = "" if job.objects is None else f", {job.objects} objects"
     lost = f", {len(job.unreadable)} could not be read" if job.unreadable else ""
     places = ", ".join(str(place) for place in (job.pictures, job.writer and job.writer.out) if place)
-    print(f"{progress.done} images{found}{lost}, {progress.rate:.2f} images/s: {places or 'nothing written'}")
+    print(f"{job.done} images{found}{lost}, {progress.rate:.2f} {progress.unit}/s: {places or 'nothing written'}")
 
 
 if __name__ == "__main__":

@@ -47,10 +47,11 @@ class Predictor:
         palette: (R, G, B) of each class, or None.
         mask_values: value of each class in the masks of the training data; None but for segmentors.
         model: in evaluation mode, on its device.
+        batch: how many images go through it at once.
     """
 
-    def __init__(self, cfg: Config, model: nn.Module, record: Mapping[str, Any]):
-        self.model = model
+    def __init__(self, cfg: Config, model: nn.Module, record: Mapping[str, Any], batch: int):
+        self.model, self.batch = model, batch
         self.task = _TASKS.get(cfg.get("default_scope"), "classification")
         self.classes = tuple(record["classes"])
         self.palette = record["palette"]
@@ -63,14 +64,12 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             self._prepare = Compose(_for_new_images(dataset.pipeline))
 
-    def __call__(self, images: Any, batch: int = 1) -> list[dict[str, np.ndarray]]:
+    def __call__(self, images: Any) -> list[dict[str, np.ndarray]]:
         """What is found in each image.
 
         Args:
             images: a list of paths and (H, W, 3) uint8 arrays in the order R, G, B, or one of these. (An array that
                 OpenCV read is BGR: give ``array[..., ::-1]``.)
-            batch: how many go through the network at once. Segmentors and classifiers take images that are of one
-                size once they are resized.
 
         Returns:
             Of a detector ``boxes`` (N, 4), x1, y1, x2, y2 in pixels of the image, ``scores`` (N,), ``labels`` (N,)
@@ -81,10 +80,11 @@ class Predictor:
             InputError: an image that cannot be read.
         """
         images = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
-        arrays = [image if isinstance(image, np.ndarray) else read_image(image) for image in images]
         found = []
-        for begin in range(0, len(arrays), batch):
-            found += self._predict([self._prepared(image) for image in arrays[begin : begin + batch]])
+        for begin in range(0, len(images), self.batch):
+            group = images[begin : begin + self.batch]
+            arrays = [image if isinstance(image, np.ndarray) else read_image(image) for image in group]
+            found += self._predict([self._prepared(image) for image in arrays])
         return found
 
     def _prepared(self, image: np.ndarray) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class Predictor:
 
     @torch.no_grad()
     def _predict(self, items: list[dict[str, Any]]) -> list[dict[str, np.ndarray]]:
-        """Results in the order of ``items``; those of one size at a time, but for detectors, which pad."""
+        """Results in the order of ``items``; a segmentor, which does not pad, takes those of one size at a time."""
         sizes = [_shape(item) if self.task == "segmentation" else None for item in items]
         results: list[Any] = [None] * len(items)
         for size in dict.fromkeys(sizes):
@@ -126,7 +126,12 @@ class Predictor:
 
 
 def load(
-    config: str | Path, checkpoint: str | Path | None = None, *, device: str | None = None, tta: bool = False
+    config: str | Path,
+    checkpoint: str | Path | None = None,
+    *,
+    device: str | None = None,
+    batch: int = 1,
+    tta: bool = False,
 ) -> Predictor:
     """A trained model, ready to be called with images.
 
@@ -134,6 +139,7 @@ def load(
         config: a config's file or name, or the work dir of a run, which has both config and checkpoint.
         checkpoint: weights; by default the last ones of the work dir.
         device: such as "cpu" or "cuda:0"; by default a GPU if there is one.
+        batch: images that go through the network at once.
         tta: test-time augmentation, see ``tta.augment_test``.
 
     Raises:
@@ -153,7 +159,7 @@ def load(
             model = MODELS.build(dict(cfg.model, module=model))
     model = revert_sync_batchnorm(model)
     exact_batches.attach(model)
-    return Predictor(cfg, model.to(device).eval(), record)
+    return Predictor(cfg, model.to(device).eval(), record, batch)
 
 
 def _files(config: Path, checkpoint: Path | None) -> tuple[Path, Path]:

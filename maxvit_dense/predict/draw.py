@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .results import Piece, count, kind, overlaps, pick, pieces
+from .results import Piece, count, kind, mask_overlap, overlaps, pick, pieces
 
 LONG_SIDE = 640  # pixels; smaller images are enlarged, or no label would fit
-_SAME_PLACE = 0.5  # boxes that share this much of their union are guesses at one object, whatever their classes
+_SAME_PLACE = 0.5  # boxes or masks that share this much of their union are guesses at one object, of any class
 _INSIDE = 0.85  # and so is one of the same class that lies this much inside another
 _OPACITY = 0.45
 _LEGEND = 8  # classes
@@ -24,16 +24,16 @@ def colours(number: int) -> list[Colour]:
     """Colours for classes, the hues of neighbours far apart."""
     hues = ((0.02 + i * 0.618034) % 1 for i in range(number))
     shades = ((0.75, 0.95), (0.9, 0.75), (0.55, 1.0))
-    return [
-        tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, *shades[i % 3])) for i, hue in enumerate(hues)
-    ]
+    return [tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue, *shades[i % 3])) for i, hue in enumerate(hues)]
 
 
 def best_of_each(result: Mapping) -> dict:
     """One guess an object, the surest; ``result`` has them in the order of their scores."""
-    boxes, labels, kept = result["boxes"], result["labels"], []
+    boxes, labels, masks, kept = result["boxes"], result["labels"], pieces(result), []
     for i in range(count(result)):
         union, smaller = overlaps(boxes[kept], boxes[i])
+        if masks:
+            union = np.maximum(union, [mask_overlap(masks[j], masks[i]) for j in kept])
         same = labels[kept] == labels[i]
         if not np.any((union > _SAME_PLACE) | (same & (smaller > _INSIDE))):
             kept.append(i)

@@ -5,20 +5,20 @@ import time
 
 
 class Progress:
-    """Says every second on a terminal, every ten elsewhere, how many images are done and how long the rest takes."""
+    """Says every second on a terminal, every ten elsewhere, how much is done and how long the rest takes."""
 
-    def __init__(self, total: int | None):
-        self.total, self.done = total, 0
+    def __init__(self, total: int | None, unit: str = "images"):
+        self.total, self.done, self.unit = total, 0, unit
         self.begin = self.said = time.monotonic()
         self.live = sys.stderr.isatty()
 
     @property
     def rate(self) -> float:
-        """Images a second, all work on them counted."""
+        """Units a second, all work on them counted."""
         return self.done / max(time.monotonic() - self.begin, 1e-9)
 
-    def add(self, images: int) -> None:
-        self.done += images
+    def add(self, number: int) -> None:
+        self.done += number
         now = time.monotonic()
         if now - self.said >= (1 if self.live else 10):
             self.said = now
@@ -30,7 +30,7 @@ class Progress:
 
     def __str__(self) -> str:
         if not self.total:
-            return f"{self.done} images, {self.rate:.1f} images/s"
+            return f"{self.done} {self.unit}, {self.rate:.1f} {self.unit}/s"
         left = (self.total - self.done) / max(self.rate, 1e-9)
         time_left = f"{left // 60:.0f} min {left % 60:02.0f} s left"
-        return f"{self.done}/{self.total} images, {self.rate:.1f} images/s, {time_left} "
+        return f"{self.done}/{self.total} {self.unit}, {self.rate:.1f} {self.unit}/s, {time_left} "

@@ -74,3 +74,15 @@ def overlaps(boxes: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, np.ndarray
     areas, area = (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1), (box[2:] - box[:2]).clip(0).prod()
     tiny = np.finfo(np.float32).tiny
     return shared / np.maximum(areas + area - shared, tiny), shared / np.maximum(np.minimum(areas, area), tiny)
+
+
+def mask_overlap(a: Piece, b: Piece) -> float:
+    """How much two masks share, over their union."""
+    top, left = max(a.top, b.top), max(a.left, b.left)
+    bottom = min(a.top + a.mask.shape[0], b.top + b.mask.shape[0])
+    right = min(a.left + a.mask.shape[1], b.left + b.mask.shape[1])
+    if top >= bottom or left >= right:
+        return 0.0
+    inside = (p.mask[top - p.top : bottom - p.top, left - p.left : right - p.left] for p in (a, b))
+    shared = np.logical_and(*inside).sum()
+    return float(shared / max(a.mask.sum() + b.mask.sum() - shared, 1))

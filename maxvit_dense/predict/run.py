@@ -17,6 +17,7 @@ from .draw import draw
 from .images import Item, read_image
 from .progress import Progress
 from .results import Result, count, kind, select
+from .tiles import OVERVIEW, LargeImage, cut_tiles, predict_tiles, shrink
 from .write import Writer
 
 _AHEAD = 2  # batches that are read while one is predicted
@@ -35,6 +36,7 @@ class Job:
         writer: of results; None for none.
         unreadable: what could not be read, filled by :func:`run`.
         objects: how many were found, or None where the task has none.
+        done: images.
     """
 
     predictor: Callable[[list], list[Result]]
@@ -45,6 +47,11 @@ class Job:
     writer: Writer | None = None
     unreadable: list[str] = field(default_factory=list)
     objects: int | None = None
+    done: int = 0
+
+    def cannot_read(self, item: Item, error: InputError) -> None:
+        self.unreadable.append(item.name)
+        print(f"predict: {error}", file=sys.stderr)
 
     def picture(self, item: Item) -> Path:
         return self.pictures / item.name
@@ -68,16 +75,46 @@ def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Prog
     return progress
 
 
-def finish(job: Job, item: Item, image: np.ndarray, result: Result) -> None:
+def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progress:
+    """Predict images tile by tile, see ``tiles``; progress and speed are of tiles."""
+    opened = [(item, _open(job, item)) for item in items]
+    readable = [(item, image) for item, image in opened if image]
+    progress = Progress(sum(len(cut_tiles(image.size, tile, overlap)) for _, image in readable), "tiles")
+    for item, image in readable:
+        try:
+            result = predict_tiles(job.predictor, image, tile, overlap, job.batch, job.score, progress.add)
+            finish(job, item, image, result)
+        except InputError as error:
+            job.cannot_read(item, error)
+        image.close()
+    progress.close()
+    if job.writer:
+        job.writer.close()
+    return progress
+
+
+def _open(job: Job, item: Item) -> LargeImage | None:
+    try:
+        return LargeImage(item.path)
+    except InputError as error:
+        return job.cannot_read(item, error)
+
+
+def finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
     """Count, write and draw one image's result."""
     result = select(result, job.score, job.labels)
     if kind(result) == "detection":
         job.objects = (job.objects or 0) + count(result)
     if job.writer:
-        job.writer.add(item, image.shape[:2], result)
-    if job.pictures:
-        picture = draw(image, result, job.predictor.classes, getattr(job.predictor, "palette", None))
-        save_picture(picture, job.picture(item))
+        job.writer.add(item, image.size if isinstance(image, LargeImage) else image.shape[:2], result)
+    job.done += 1
+    if not job.pictures:
+        return
+    if isinstance(image, LargeImage):
+        factor = -(-max(image.size) // OVERVIEW)
+        image, result = image.overview(factor), shrink(result, factor)
+    picture = draw(image, result, job.predictor.classes, getattr(job.predictor, "palette", None))
+    save_picture(picture, job.picture(item))
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
@@ -109,8 +146,7 @@ def _batches(images: Iterable[tuple[Item, Any]], job: Job) -> Iterator[list[tupl
     batch: list = []
     for item, image in images:
         if isinstance(image, InputError):
-            job.unreadable.append(item.name)
-            print(f"predict: {image}", file=sys.stderr)
+            job.cannot_read(item, image)
             continue
         batch.append((item, image))
         if len(batch) == job.batch:

@@ -196,9 +196,7 @@ class TopClasses(Writer):
         write_whole(self.out, text.getvalue())
 
 
-FORMATS: dict[str, type[Writer]] = dict(
-    coco=CocoResults, yolo=YoloText, labelme=Labelme, masks=Masks, csv=TopClasses
-)
+FORMATS: dict[str, type[Writer]] = dict(coco=CocoResults, yolo=YoloText, labelme=Labelme, masks=Masks, csv=TopClasses)
 
 
 def choose_format(name: str | None, out: Path, task: str) -> str:
