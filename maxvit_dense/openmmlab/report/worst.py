@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .tally import Mistakes
 
@@ -39,7 +39,7 @@ def _tile(image: Mistakes) -> Image.Image | None:
     if image.wrong is not None:
         picture = _redden(picture, image.wrong)
     width = picture.width
-    picture.thumbnail((_SIDE - 4, _SIDE - 20))
+    picture = ImageOps.contain(picture, (_SIDE - 4, _SIDE - 20))
     pen = ImageDraw.Draw(picture)
     for boxes, colour in ((image.missed, _MISSED), (image.false, _FALSE)):
         for box, name in boxes:
