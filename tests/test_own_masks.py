@@ -20,6 +20,7 @@ from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.openmmlab.data import datasets, mask_data, pixel_check
 from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
+from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 
 train = importlib.import_module("tools.train").main
@@ -335,7 +336,7 @@ def test_a_list_for_a_folder_of_another_layout_is_refused(config, tmp_path, caps
     (tmp_path / "names.txt").write_text("a\nb\n")
     arguments = [config, "--data-root", str(tmp_path), "--classes", str(tmp_path / "names.txt")]
     assert train([*arguments, "--work-dir", str(tmp_path / "work")]) == 2
-    assert "no images/ beside masks/" in capsys.readouterr().err
+    assert "--classes and --void are about masks" in capsys.readouterr().err
 
 
 # Of large data sets, what is seen when it is loaded only.
@@ -393,9 +394,9 @@ def test_hidden_files_folders_and_dead_links_are_no_images(tmp_path):
 
 
 def test_a_list_of_a_windows_editor_has_clean_names(tmp_path):
-    folder = mask_data.MaskFolder(tmp_path, "masks", first=0)
+    folder = MaskFolder(tmp_path, "images and masks", "masks", {})
     (tmp_path / "classes.txt").write_bytes("\ufeffroad\r\ncar\r\n".encode())
-    assert mask_data.class_values(folder) == {0: "road", 1: "car"}
+    assert mask_data.read_labels(folder).named == {0: "road", 1: "car"}
 
 
 @pytest.mark.parametrize("ending", ["", "_mask", "_labelTrainIds"])

@@ -42,6 +42,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="class names of masks, in place of classes.txt or classes.json beside them: one a line, or JSON, a list "
         'or {"value": "name"}',
     )
+    add_void_argument(parser)
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -58,6 +59,23 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     # torch.distributed.launch passes this to each process; torchrun sets LOCAL_RANK instead.
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_void_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--void",
+        type=_byte_values,
+        default=(),
+        metavar="N[,N...]",
+        help="values in masks that are ignored, beside 255 (CamVid has 11)",
+    )
+
+
+def _byte_values(text: str) -> tuple[int, ...]:
+    values = text.split(",")
+    if not all(value.isascii() and value.isdigit() and int(value) < 256 for value in values):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of values from 0 to 255, such as 11,255")
+    return tuple(map(int, values))
 
 
 def config_names() -> ModuleType:

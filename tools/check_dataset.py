@@ -5,7 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # a checkout that was not installed
+if not __package__:  # python tools/check_dataset.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
+
+from ._arguments import add_void_argument
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -18,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sheet", metavar="FILE.png", help="draw samples with their annotations into this picture")
     parser.add_argument("--samples", type=int, default=12, metavar="N", help="images a split on it (%(default)s)")
     parser.add_argument("--classes", metavar="FILE", help="class names in the order of labels, one a line or in JSON")
+    add_void_argument(parser)
     parser.add_argument("--quick", action="store_true", help="read image headers only, which misses truncated images")
     return parser
 
@@ -44,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     from maxvit_dense.openmmlab.data import dataset_check, dataset_report
 
     try:
-        report = dataset_check.check_dataset(args.data, args.classes, not args.quick, _show_progress)
+        report = dataset_check.check_dataset(args.data, args.classes, not args.quick, _show_progress, args.void)
     except InputError as error:
         return _fail(error)
     print(dataset_report.report_text(report))

@@ -61,6 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             work_dir=args.work_dir,
             data_root=args.data_root,
             class_file=args.classes,
+            void=args.void,
             launcher=args.launcher,
             tta=args.tta,
             show_dir=args.show_dir,

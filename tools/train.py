@@ -59,6 +59,7 @@ def main(argv: list[str] | None = None) -> int:
             work_dir=args.work_dir,
             data_root=args.data_root,
             class_file=args.classes,
+            void=args.void,
             bad_boxes=args.bad_boxes,
             resume=args.resume,
             amp=args.amp,

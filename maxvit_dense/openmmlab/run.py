@@ -51,6 +51,7 @@ def prepare_training(
     work_dir: str | None = None,
     data_root: str | None = None,
     class_file: str | None = None,
+    void: Sequence[int] = (),
     bad_boxes: str = "refuse",
     resume: str | None = None,
     amp: bool = False,
@@ -66,6 +67,7 @@ def prepare_training(
         data_root: folder to read all data sets from instead of the config's, and the classes with them (see
             ``data.configure.adopt_classes``).
         class_file: list of the classes of masks, in place of that in their folder.
+        void: values of masks that are ignored.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
         amp: mixed precision.
@@ -91,6 +93,7 @@ def prepare_training(
         ("train", "val"),
         data_root=data_root,
         class_file=class_file,
+        void=void,
         overrides=overrides,
         bad_boxes=bad_boxes,
         checkpoint=resumed,
@@ -115,6 +118,7 @@ def prepare_test(
     work_dir: str | None = None,
     data_root: str | None = None,
     class_file: str | None = None,
+    void: Sequence[int] = (),
     launcher: str = "none",
     tta: bool = False,
     show_dir: str | None = None,
@@ -125,7 +129,7 @@ def prepare_test(
     Args:
         config: path of the config file.
         checkpoint: weights to evaluate, all of which the config's model must find.
-        overrides, work_dir, data_root, class_file, launcher: as of ``prepare_training``.
+        overrides, work_dir, data_root, class_file, void, launcher: as of ``prepare_training``.
         tta: test-time augmentation, see ``tta.augment_test``.
         show_dir: folder for pictures with what was found.
         out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
@@ -140,7 +144,7 @@ def prepare_test(
         if folder:
             _check_writable(folder)
     prepare_launch(cfg, launcher)
-    data = dict(data_root=data_root, class_file=class_file, overrides=overrides)
+    data = dict(data_root=data_root, class_file=class_file, void=void, overrides=overrides)
     configure_data(cfg, ("test",), **data, checkpoint=weights)
     model = build_model(cfg)
     _check_heads(cfg, model, ("test",))

@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
@@ -24,11 +25,13 @@ from .datasets import (
 from .faults import refuse
 from .heads import own_metainfo, size_heads
 from .image_check import read_many
-from .mask_check import class_faults, found_classes
-from .mask_data import MaskFolder, Pairs, class_values, find_mask_folder, pair_files, read_mask
+from .mask_check import class_faults, found_labels
+from .mask_data import Labels, pair_files, read_labels, read_mask
+from .mask_layouts import MaskFolder, find_mask_folder
 from .samples import draw_missing_samples
 
 _MASKS, _MASKS_MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.data.mask_dataset"
+_OF_MASKS = ("img_suffix", "seg_map_suffix", "reduce_zero_label")  # what mmseg's data sets of masks ask for
 _SPLIT_OF = {"train": "train", "val": "val", "test": "val"}
 _SHOWN = 10
 
@@ -41,6 +44,7 @@ def configure_data(
     *,
     data_root: str | None = None,
     class_file: str | os.PathLike | None = None,
+    void: Sequence[int] = (),
     overrides: Mapping[str, Any] | None = None,
     bad_boxes: str = "refuse",
     checkpoint: Mapping[str, Any] | None = None,
@@ -53,7 +57,8 @@ def configure_data(
         cfg: of a detector, a segmentor or a classifier.
         phases: of "train", "val", "test", whose data will be read.
         data_root: of all data sets, in place of the config's; the classes are then those found there.
-        class_file: list of the classes of masks (see ``mask_data.class_values``).
+        class_file: list of the classes of masks (see ``mask_data.read_labels``).
+        void: values of masks that are ignored.
         overrides: config entries of the command line, by dotted name; they stand.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         checkpoint: of a classifier that will be evaluated or resumed.
@@ -66,8 +71,8 @@ def configure_data(
         if data_root:
             replace_data_root(cfg, data_root)
         draw_missing_samples(cfg)
-        if data_root or class_file:
-            adopt_classes(cfg, phases, overrides, class_file)
+        if data_root or class_file or void:
+            adopt_classes(cfg, phases, overrides, class_file, void)
         check_datasets(cfg, phases, bad_boxes)
     finally:
         forget_annotations()
@@ -101,6 +106,7 @@ def adopt_classes(
     phases: Iterable[str],
     overrides: Mapping[str, Any] | None = None,
     class_file: str | os.PathLike | None = None,
+    void: Sequence[int] = (),
 ) -> None:
     """Give ``cfg`` the classes of its annotation files or masks, where they differ from its own.
 
@@ -113,7 +119,8 @@ def adopt_classes(
         phases: whose annotation files are read; the classes are set for all phases, so that a config dumped
             in training can be tested later.
         overrides: config entries of the command line, by dotted name.
-        class_file: list of the classes of masks (see ``mask_data.class_values``).
+        class_file: list of the classes of masks (see ``mask_data.read_labels``).
+        void: values of masks that are ignored.
 
     Raises:
         InputError: a file that cannot be read, without categories, or with one named twice; files whose
@@ -124,13 +131,14 @@ def adopt_classes(
     segmentation = any(
         is_segmentation(dataset_type(d["type"], cfg.get("default_scope"))) for _, d in phase_datasets(cfg, PHASES)
     )
-    if class_file and (by_hand or not segmentation):
+    if (class_file or void) and (by_hand or not segmentation):
         reason = f"--cfg-options {by_hand[0]} gives them" if by_hand else "the annotation files name theirs"
-        raise InputError(f"--classes lists the classes of masks, but {reason}. Leave it out.")
+        option = "--classes lists the classes" if class_file else "--void lists values"
+        raise InputError(f"{option} of masks, but {reason}. Leave it out.")
     if by_hand:
         return
     if segmentation:
-        adopt_masks(cfg, class_file)
+        adopt_masks(cfg, class_file, void)
         return
     files = [path for _, _, path in coco_files(cfg, phases)]
     if not files:
@@ -174,7 +182,7 @@ def _common_names(paths: Iterable[str]) -> tuple[str, ...]:
 # Masks.
 
 
-def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> None:
+def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None, void: Sequence[int] = ()) -> None:
     """Give ``cfg`` the files and classes of a folder of images and masks, if its data root is one.
 
     Sets folders, class names, palette and the values in masks of every data set, and every class count of the
@@ -182,7 +190,8 @@ def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> Non
 
     Args:
         cfg: whose data sets are mmseg's, all under one ``data_root``.
-        class_file: list of classes, in place of that in the folder; see ``mask_data.class_values``.
+        class_file: list of classes, in place of that in the folder; see ``mask_data.read_labels``.
+        void: values of masks that are ignored.
 
     Raises:
         InputError: the list cannot be used; the masks hold one class; there are no images; ``class_file`` is given
@@ -191,17 +200,18 @@ def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> Non
     datasets = [dataset for _, dataset in phase_datasets(cfg, PHASES)]
     root = datasets[0].get("data_root") or ""
     folder = find_mask_folder(root)
-    if folder is None or (folder.is_ade20k and not class_file and datasets[0]["type"] != _MASKS):
-        if class_file and folder is None:
-            raise InputError(f"--classes names the classes of masks, and {root} has no images/ beside masks/.")
+    given = class_file or void
+    if folder is None or (folder.is_ade20k and not given and datasets[0]["type"] != _MASKS):
+        if given and folder is None:
+            raise InputError(f"--classes and --void are about masks, and {root} has no folder of images and of masks.")
         for dataset in datasets if folder else ():
             dataset["data_root"] = str(folder.root)
         return
-    pairs = [pair_files(*folders) for folders in folder.splits.values()]
     old = class_names(cfg, PHASES)[0]
-    named, source = _classes(folder, class_file, datasets[0], old, pairs)
+    labels, source = _labels(folder, class_file, void, datasets[0], old)
+    named = labels.named
     refuse(class_faults(named), f"{source} ({folder.convention})")
-    _point_to(cfg, folder, named)
+    _point_to(cfg, folder, labels)
     names = tuple(named.values())
     resized = size_heads(cfg.model, len(names), len(old))
     _logger.info(
@@ -215,45 +225,56 @@ def adopt_masks(cfg: Config, class_file: str | os.PathLike | None = None) -> Non
     )
 
 
-def _classes(
+def _labels(
     folder: MaskFolder,
     class_file: str | os.PathLike | None,
+    void: Iterable[int],
     dataset: ConfigDict,
     old: tuple[str, ...],
-    pairs: Sequence[Pairs],
-) -> tuple[dict[int, str], str]:
-    """Class name by value in the masks, and where it is from."""
-    named = class_values(folder, class_file)
-    if named:
-        return named, str(class_file or folder.class_file)
-    if dataset["type"] == _MASKS:  # of an earlier run on such a folder
-        return dict(zip(dataset["values"], old, strict=True)), "the config"
+) -> tuple[Labels, str]:
+    """What the values in the masks mean, and where that is from."""
+    of_config = dataset["type"] == _MASKS  # of an earlier run on such a folder
+    labels = read_labels(folder, class_file, void or (dataset.get("void", ()) if of_config else ()))
+    if labels.named:
+        return labels, str(class_file or folder.class_file or folder.kind)
+    if of_config:
+        return Labels(dict(zip(dataset["values"], old, strict=True)), labels.void), "the config"
+    pairs = (pair_files(f.images, f.masks, f.endings, f.listed) for f in folder.splits.values())
     masks = [mask for pair in pairs for mask in pair.masks.values()]
     _logger.info("%s has no list of classes: reading the values of all %d masks.", folder.root, len(masks))
-    return found_classes(folder, read_many(read_mask, masks)), f"the values in the masks of {folder.root}"
+    labels = found_labels(folder, read_many(read_mask, masks), labels.void)
+    return labels, f"the values in the masks of {folder.root}"
 
 
-def _point_to(cfg: Config, folder: MaskFolder, named: dict[int, str]) -> None:
+def _point_to(cfg: Config, folder: MaskFolder, labels: Labels) -> None:
     """Have all phases read ``folder``."""
     importlib.import_module(_MASKS_MODULE)
     _import_in(cfg)
+    named = labels.named
     names = tuple(named.values())
     for phase, dataset in phase_datasets(cfg, PHASES):
         own = dataset.get("metainfo") or {}
         keeps_colours = tuple(own.get("classes", ())) == names and "palette" in own
-        images, masks = (str(path.relative_to(folder.root)) for path in folder.split(_SPLIT_OF[phase]))
-        for key in ("img_suffix", "seg_map_suffix", "reduce_zero_label", "ann_file", "data_prefix", "metainfo"):
+        files = folder.split(_SPLIT_OF[phase])
+        for key in _OF_MASKS:
             dataset.pop(key, None)
         dataset.update(
             type=_MASKS,
             data_root=str(folder.root),
-            data_prefix=dict(img_path=images, seg_map_path=masks),
+            data_prefix=dict(img_path=_below(files.images, folder), seg_map_path=_below(files.masks, folder)),
             values=list(named),
+            void=sorted(labels.void),
+            endings=list(files.endings),
+            ann_file=_below(files.listed, folder) if files.listed else "",
             metainfo=own if keeps_colours else own_metainfo(names),
         )
     for part in (*(cfg.get(f"{phase}_dataloader") for phase in PHASES), cfg.get("tta_pipeline")):
         for step in _annotation_steps(part):
             step.pop("reduce_zero_label", None)  # the data set says it
+
+
+def _below(path: Path, folder: MaskFolder) -> str:
+    return str(path.relative_to(folder.root))
 
 
 def _annotation_steps(part: Any) -> Iterator[ConfigDict]:

@@ -11,7 +11,7 @@ from .coco_check import category_names, inspect_coco, nothing_left, read_annotat
 from .faults import found
 from .image_check import SUFFIXES, size_faults
 from .mask_check import check_mask_folder
-from .mask_data import find_mask_folder
+from .mask_layouts import find_mask_folder
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
 from .voc_yolo import is_voc, is_yolo, read_class_file, read_voc, read_yolo
 
@@ -21,6 +21,7 @@ def check_dataset(
     class_file: str | os.PathLike | None = None,
     decode: bool = True,
     progress: Progress = lambda split, done, total: None,
+    void: Iterable[int] = (),
 ) -> Report:
     """Recognise the layout of the data set in ``root`` and read all of it.
 
@@ -30,6 +31,7 @@ def check_dataset(
             list; for masks also a JSON object of value and name.
         decode: read the pixels of all images; else only their headers, which misses truncated files.
         progress: called with the split, and images done and in all.
+        void: values of masks that are ignored.
 
     Raises:
         InputError: the layout is not known, or so broken that nothing can be counted.
@@ -37,7 +39,7 @@ def check_dataset(
     root = Path(root)
     layout = find_layout(root)
     if layout == "masks":
-        return check_mask_folder(root, class_file, decode, progress)
+        return check_mask_folder(root, class_file, decode, progress, void)
     read = {"COCO": _coco, "VOC": _source, "YOLO": _source, "ImageFolder": _folders}[layout]
     return read(root, read_class_file(class_file) if class_file else (), decode, progress)
 

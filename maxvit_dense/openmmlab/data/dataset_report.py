@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ...files import file_written_aside
-from .mask_data import IGNORED_LABEL
+from .mask_layouts import IGNORED_LABEL
 from .split_report import Report, Sample, SplitReport
 
 _CLASS_ROWS = 30

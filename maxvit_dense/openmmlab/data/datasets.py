@@ -14,7 +14,8 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from ...errors import InputError
 from .coco_check import absent_files, inspect_coco, nothing_left, reaches_outside, read_annotations
 from .faults import found, refuse
-from .mask_data import IGNORED_LABEL
+from .mask_data import Labels
+from .mask_layouts import IGNORED_LABEL
 from .pixel_check import add_check, check_images, check_masks, reads_as_usual
 
 PHASES = ("train", "val", "test")
@@ -156,7 +157,7 @@ def _check_segmentation(dataset: ConfigDict, dataset_class: type, phase: str) ->
         check_images(dict.fromkeys(images), str(folder))
         classes = len(reader.metainfo.get("classes", ()))
         if masks and classes:
-            check_masks(masks, _label_by_value(reader, records), classes, str(folder))
+            check_masks(masks, _labels(reader, records), int(reader.reduce_zero_label), str(folder))
             dataset["pipeline"] = add_check(pipeline, classes)
 
 
@@ -169,13 +170,16 @@ def _reader(dataset: ConfigDict, dataset_class: type, phase: str) -> Any:
         raise InputError(f"The {phase} set of the config, {dataset_class.__name__}, cannot be made: {error}") from error
 
 
-def _label_by_value(reader: Any, records: list[dict[str, Any]]) -> np.ndarray:
-    """(256,) label that mmseg's loader makes of each value in the masks of a data set."""
-    labels = np.arange(256)
+def _labels(reader: Any, records: list[dict[str, Any]]) -> Labels:
+    """What values in the masks of a data set mean by mmseg's loader."""
+    values = np.arange(256)
     if reader.reduce_zero_label:
-        labels = np.where((labels == 0) | (labels == IGNORED_LABEL), IGNORED_LABEL, labels - 1)
-    moved = records[0].get("label_map") or {}
-    return np.array([moved.get(int(label), int(label)) for label in labels])
+        values = np.where((values == 0) | (values == IGNORED_LABEL), IGNORED_LABEL, values - 1)
+    moved, names = records[0].get("label_map") or {}, reader.metainfo["classes"]
+    label = [moved.get(int(value), int(value)) for value in values]
+    by_label = {number: value for value, number in reversed(list(enumerate(label))) if number < len(names)}
+    named = {by_label[number]: name for number, name in enumerate(names) if number in by_label}
+    return Labels(named, frozenset(value for value, number in enumerate(label) if number == IGNORED_LABEL))
 
 
 def is_segmentation(dataset_class: type) -> bool:

@@ -119,7 +119,14 @@ _KINDS = {
     ),
     "lossy mask": _Kind("masks are JPEG files, which changes labels", "Export them as PNG."),
     "mask size": _Kind("masks are of another size than their image as training reads it", "Export them again."),
-    "label value": _Kind("masks hold values outside the class list", "Correct them, or list the classes."),
+    "label value": _Kind(
+        "masks hold values outside the class list",
+        "List them as classes, or give --void {void} if they mean no class (in classes.json: null for a name).",
+    ),
+    "misread value": _Kind(
+        "list of classes names what no mask holds",
+        "The values seem to mean {meant}: write that as classes.json.",
+    ),
     "empty mask": _Kind("masks without any labelled pixel", "Training learns nothing from them.", False),
     "only empty masks": _Kind("masks without any labelled pixel, and no other", "There is nothing to learn."),
 }

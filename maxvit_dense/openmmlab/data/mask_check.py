@@ -1,5 +1,6 @@
 """Reads the masks of a data set before anyone trains on it. Needs Pillow and numpy only."""
 
+import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
@@ -8,38 +9,45 @@ from pathlib import Path
 from ...errors import listed
 from .faults import Fault, found
 from .image_check import ImageFacts, read_many
-from .mask_data import (
-    IGNORED_LABEL,
-    LABEL_MODES,
-    MaskFacts,
-    MaskFolder,
-    class_values,
-    find_mask_folder,
-    pair_files,
-    read_mask,
-    repeated_names,
-)
+from .mask_data import LABEL_MODES, Labels, MaskFacts, pair_files, read_labels, read_mask, repeated_names
+from .mask_layouts import IGNORED_LABEL, MaskFolder, SplitFiles, find_mask_folder
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
 
 _ADE_CLASSES = 150
 
 
-def mask_faults(
-    masks: Iterable[tuple[str, MaskFacts, ImageFacts]], allowed: Set[int], unlabelled: Set[int]
-) -> list[Fault]:
+def mask_faults(masks: Iterable[tuple[str, MaskFacts, ImageFacts]], labels: Labels, first: int) -> list[Fault]:
     """Faults of masks, at most one of each kind.
 
     Args:
         masks: name, what is known of the mask, and of its image.
-        allowed: values that they may hold.
-        unlabelled: those of them that are no class.
+        labels: what values mean.
+        first: the value that classes count from where no list says it.
     """
-    places = defaultdict(list)
+    places, seen = defaultdict(list), set()
     for name, mask, image in masks:
-        kind, detail = _fault_of(mask, image, allowed, unlabelled)
+        kind, detail = _fault_of(mask, image, labels.named.keys() | labels.unlabelled, labels.unlabelled)
+        seen |= mask.values
         if kind:
             places[kind].append(f"{name} ({detail})" if detail else name)
-    return found(places)
+    beyond = sorted(seen - labels.named.keys() - labels.unlabelled)
+    return [*found(places, void=",".join(map(str, beyond))), *_misread(seen, labels, first)]
+
+
+def _misread(seen: Set[int], labels: Labels, first: int) -> list[Fault]:
+    """The fault of values that seem to mean something else than what they are taken for."""
+    named, absent = list(labels.named.items()), labels.named.keys() - seen
+    if len(named) == 2 and seen == {0, IGNORED_LABEL} and IGNORED_LABEL in absent | labels.unlabelled:
+        meant = {0: named[0][1], IGNORED_LABEL: named[1][1]}
+    elif first == 1 and [value for value, _ in named] == list(range(1, len(named) + 1)) and absent:
+        if seen - {IGNORED_LABEL} != set(range(len(named))):
+            return []
+        meant = {value - 1: name for value, name in named}
+    else:
+        return []
+    absent_names = listed(name for value, name in named if value in absent)
+    meaning = json.dumps({str(value): name for value, name in meant.items()}, ensure_ascii=False)
+    return found({"misread value": [f"{absent_names}, of the values {listed(sorted(seen), 10)}"]}, meant=meaning)
 
 
 def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled: Set[int]) -> tuple[str, str]:
@@ -59,38 +67,43 @@ def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled:
     return ("empty mask", "") if mask.values <= unlabelled else ("", "")
 
 
-def check_mask_folder(root: Path, class_file: str | os.PathLike | None, decode: bool, progress: Progress) -> Report:
+def check_mask_folder(
+    root: Path, class_file: str | os.PathLike | None, decode: bool, progress: Progress, void: Iterable[int] = ()
+) -> Report:
     """Read all of a folder of images and masks; arguments as of ``dataset_check.check_dataset``."""
     folder = find_mask_folder(root)
-    named = class_values(folder, class_file)
+    labels = read_labels(folder, class_file, void)
     splits, read = [], []
-    for name, (image_dir, mask_dir) in folder.splits.items():
-        split, masks = _read_split(name, image_dir, mask_dir, decode, progress)
+    for name, files in folder.splits.items():
+        split, masks = _read_split(name, files, decode, progress)
         splits.append(split)
         read.append(masks)
-    if named:
+    if not splits:
+        folder.split("train")  # says what is missing
+    if labels.named and not folder.known:
         remark = f"{folder.convention}, as far as the list of classes does not name them"
+    elif labels.named:
+        remark = f"the classes of {folder.kind}; {folder.convention}"
     else:
-        named = found_classes(folder, [facts for masks in read for _, facts, _ in masks])
+        labels = found_labels(folder, [facts for masks in read for _, facts, _ in masks], labels.void)
         remark = f"no list of classes, so each value is one; {folder.convention}"
-    unlabelled = {0, IGNORED_LABEL} - named.keys()
-    allowed = named.keys() | unlabelled
     for split, masks in zip(splits, read, strict=True):
-        split.faults += mask_faults(masks, allowed, unlabelled)
+        split.faults += mask_faults(masks, labels, folder.first)
         split.histogram = Counter(
-            label for _, facts, _ in masks for label, value in enumerate(named) if value in facts.values
+            label for _, facts, _ in masks for label, value in enumerate(labels.named) if value in facts.values
         )
-    splits[0].faults += class_faults(named)
+    splits[0].faults += class_faults(labels.named)
     add_absent(splits)
-    return Report("images and masks", list(named.values()), splits, remark)
+    return Report(folder.kind, list(labels.named.values()), splits, remark)
 
 
-def found_classes(folder: MaskFolder, masks: Iterable[MaskFacts]) -> dict[int, str]:
+def found_labels(folder: MaskFolder, masks: Iterable[MaskFacts], void: Set[int] = frozenset()) -> Labels:
     """Each value that occurs as a class of its own, in the order of values; ADE20K's are known."""
     if folder.is_ade20k:
-        return {value: f"value {value}" for value in range(1, _ADE_CLASSES + 1)}
+        return Labels({value: f"value {value}" for value in range(1, _ADE_CLASSES + 1)}, frozenset(void))
     values = set().union(*(facts.values for facts in masks))
-    return {value: f"value {value}" for value in sorted(values - {IGNORED_LABEL} - set(range(folder.first)))}
+    classes = sorted(values - {IGNORED_LABEL} - set(range(folder.first)) - void)
+    return Labels({value: f"value {value}" for value in classes}, frozenset(void))
 
 
 def class_faults(named: Mapping[int, str]) -> list[Fault]:
@@ -100,20 +113,22 @@ def class_faults(named: Mapping[int, str]) -> list[Fault]:
 
 
 def _read_split(
-    name: str, image_dir: Path, mask_dir: Path, decode: bool, progress: Progress
+    name: str, files: SplitFiles, decode: bool, progress: Progress
 ) -> tuple[SplitReport, list[tuple[str, MaskFacts, ImageFacts]]]:
-    split, pairs = SplitReport(name, "masks"), pair_files(image_dir, mask_dir)
+    pairs = pair_files(files.images, files.masks, files.endings, files.listed)
+    split = SplitReport(name, "masks")
     split.samples = [Sample(path, mask=pairs.masks.get(stem)) for stem, path in pairs.images.items()]
     split.faults += found(
         {
-            "empty split": [] if pairs.images else [str(image_dir)],
+            "empty split": [] if pairs.images else [str(files.images)],
             "duplicate name": pairs.twice,
+            "absent image": [path.name for path in pairs.images.values() if not path.is_file()],
             "missing mask": [path.name for stem, path in pairs.images.items() if stem not in pairs.masks],
             "stray mask": [path.name for stem, path in pairs.masks.items() if stem not in pairs.images],
         }
     )
     images = split.read_images(decode, progress)
-    paired = [(sample.mask, images[sample.path]) for sample in split.samples if sample.mask]
+    paired = [(sample.mask, images[sample.path]) for sample in split.samples if sample.mask and sample.path in images]
     facts = read_many(read_mask, [mask for mask, _ in paired])
     return split, [(mask.name, fact, image) for (mask, image), fact in zip(paired, facts, strict=True)]
 

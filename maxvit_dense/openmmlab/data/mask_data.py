@@ -1,18 +1,13 @@
-"""A folder of images and masks: which files belong together, and which classes the values in the masks stand for.
+"""Images and masks: which files belong together, and which classes the values in the masks stand for.
 
 Needs Pillow and numpy only. One byte of a mask is one pixel's value: a grey level, or the index of a palette's colour.
-
-- ``masks/``: classes count from 0, so 0 is one of them, most often the background.
-- ``annotations/``, ADE20K's layout: classes count from 1, and 0 is unlabelled.
-- 255 is ignored in both.
-
-A list that gives each value its name (``classes.json`` with an object) stands above that; 0 and 255 are then ignored
-unless it names them.
+Classes count from ``MaskFolder.first`` and 255 is ignored. A list that gives each value its name (``classes.json`` with
+an object) stands above that; 0 and 255 are then ignored unless it names them.
 """
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,71 +16,30 @@ from PIL import Image
 
 from ...errors import InputError
 from .image_check import SUFFIXES
+from .mask_layouts import IGNORED_LABEL, MaskFolder
 from .voc_yolo import read_class_file
 
-IGNORED_LABEL = 255  # of masks: no class, no loss
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
 LABEL_MODES = ("L", "P", "1")  # one byte a pixel, or less
 _BYTE = range(256)
-_SPLITS = {"train": ("training", "train"), "val": ("validation", "val", "valid")}
-_LISTS = ("classes.json", "classes.txt")
-_ADE_FOLDER, _ADE_LIST = "ADEChallengeData2016", "objectInfo150.txt"
 
 
 @dataclass(frozen=True)
-class MaskFolder:
-    """Where the parts of a data set lie.
+class Labels:
+    """What values in masks mean.
 
     Attributes:
-        root: the folder that holds ``images/``.
-        masks: name of the folder beside it.
-        first: the value that classes count from.
+        named: class name by value, in the order of labels.
+        void: other values that are ignored, beside 0 and 255 where they are no classes.
     """
 
-    root: Path
-    masks: str
-    first: int
-
-    def split(self, name: str) -> tuple[Path, Path]:
-        """Image and mask folder of "train" or "val": those that exist, or should."""
-        for alias in _SPLITS[name]:
-            if (self.root / "images" / alias).is_dir():
-                break
-        else:
-            alias = name
-        return self.root / "images" / alias, self.root / self.masks / alias
+    named: Mapping[int, str]
+    void: frozenset[int] = frozenset()
 
     @property
-    def splits(self) -> dict[str, tuple[Path, Path]]:
-        """Image and mask folder of each split that has images.
-
-        Raises:
-            InputError: there is none.
-        """
-        found = {name: self.split(name) for name in _SPLITS if self.split(name)[0].is_dir()}
-        if not found:
-            raise InputError(
-                f"{self.root}/images has no folder train/ or val/ (training/, validation/). Divide the images and "
-                f"{self.masks}/ likewise."
-            )
-        return found
-
-    @property
-    def is_ade20k(self) -> bool:
-        """ADE20K itself, which comes without a list of classes that one could read."""
-        official = self.root.name == _ADE_FOLDER or (self.root / _ADE_LIST).is_file()
-        return official and self.masks == "annotations" and self.class_file is None
-
-    @property
-    def class_file(self) -> Path | None:
-        """The list of classes beside the images."""
-        return next((path for name in _LISTS if (path := self.root / name).is_file()), None)
-
-    @property
-    def convention(self) -> str:
-        """What values mean where no list says more, in words."""
-        zero = "0 is a class" if self.first == 0 else "0 is unlabelled"
-        return f"in {self.masks}/ {zero} and {IGNORED_LABEL} is ignored"
+    def unlabelled(self) -> frozenset[int]:
+        """All values that are no class and may occur."""
+        return (frozenset({0, IGNORED_LABEL}) | self.void) - self.named.keys()
 
 
 @dataclass
@@ -116,48 +70,63 @@ class MaskFacts:
     reason: str = ""
 
 
-def find_mask_folder(root: str | os.PathLike) -> MaskFolder | None:
-    """The images and masks in ``root``, if that is what lies there."""
-    root = Path(root)
-    for folder in (root, root / _ADE_FOLDER):  # ADE20K's archive has one folder more around it
-        for masks, first in (("masks", 0), ("annotations", 1)):
-            if (folder / "images").is_dir() and (folder / masks).is_dir() and not (folder / "labels").is_dir():
-                return MaskFolder(folder, masks, first)
-    return None
+def pair_files(
+    image_dir: str | os.PathLike,
+    mask_dir: str | os.PathLike,
+    endings: tuple[str, str] = ("", ""),
+    listed: str | os.PathLike | None = None,
+) -> Pairs:
+    """Find the images of a folder and those below it, and their masks: ``a.jpg``, ``a.png``, or ``a_mask.png``.
 
-
-def pair_files(image_dir: str | os.PathLike, mask_dir: str | os.PathLike) -> Pairs:
-    """Find the images of a folder and those below it, and their masks: ``a.jpg``, ``a.png``, or ``a_mask.png``."""
-    images, twice = _by_stem(Path(image_dir))
-    masks, twice_masked = _by_stem(Path(mask_dir))
+    Args:
+        image_dir, mask_dir: the folders.
+        endings: what names of images and masks have more than the one they share; files without it are passed over.
+        listed: file with the names to take, one a line; by default all.
+    """
+    images, twice = _by_stem(Path(image_dir), endings[0])
+    masks, twice_masked = _by_stem(Path(mask_dir), endings[1])
     if not images.keys() & masks.keys():
         masks = _without_ending(masks, images)
+    if listed:
+        names = [_bare(line) for line in Path(listed).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        # A listed name without its image stays, so that it is missed.
+        images = {name: images.get(name, Path(image_dir) / f"{name}.jpg") for name in names}
+        masks = {name: masks[name] for name in names if name in masks}
     return Pairs(images, masks, twice + twice_masked)
 
 
-def class_values(folder: MaskFolder, class_file: str | os.PathLike | None = None) -> dict[int, str]:
-    """Class name by value in the masks, in the order of labels; empty if no list gives them.
+def read_labels(folder: MaskFolder, class_file: str | os.PathLike | None = None, void: Iterable[int] = ()) -> Labels:
+    """What the values in the masks mean; without any class if no list says it.
 
     Args:
         folder: whose ``classes.json`` or ``classes.txt`` is read.
         class_file: read instead. Lists are one name a line, or JSON: a list of names, which count from
-            ``folder.first``, or an object of value and name.
+            ``folder.first``, or an object of value and name, or null for a value that is ignored.
+        void: values that are ignored too.
 
     Raises:
-        InputError: the list cannot be read; a value is none of a byte; more than ``MOST_CLASSES`` names.
+        InputError: the list cannot be read; a value is none of a byte; more than ``MOST_CLASSES`` names; a void value
+            has a name.
     """
-    path = Path(class_file) if class_file else folder.class_file
+    path, void = Path(class_file) if class_file else folder.class_file, frozenset(void)
     if path is None:
-        return {}
+        return Labels({value: name for value, name in folder.known.items() if value not in void}, folder.void | void)
     content = _json_object(path) if path.suffix == ".json" else None
     if content is None:
         named = dict(enumerate(read_class_file(path), folder.first))
     else:
-        named = {_byte(value, path): str(name).strip() for value, name in content.items()}
-        named = dict(sorted(named.items()))
+        read = {_byte(value, path): name for value, name in content.items()}
+        void |= {value for value, name in read.items() if name is None}
+        named = {value: str(name).strip() for value, name in sorted(read.items()) if name is not None}
     if not all(named.values()) or not 0 < len(named) <= MOST_CLASSES:
         raise InputError(f"Class file {path} has {len(named)} names; give 1 to {MOST_CLASSES}, none of them empty.")
-    return named
+    both = sorted(void & named.keys())
+    if both:
+        raise InputError(
+            f"The void value {both[0]} is class {named[both[0]]!r} by {path}. Leave it out of one of them: in JSON, "
+            f'{{"{both[0]}": null}} says that it is void.'
+        )
+    return Labels(named, void | (folder.void - named.keys()))
 
 
 def repeated_names(names: Iterable[str]) -> list[str]:
@@ -181,16 +150,27 @@ def read_mask(path: str | os.PathLike) -> MaskFacts:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _by_stem(folder: Path) -> tuple[dict[str, Path], list[str]]:
+def _by_stem(folder: Path, ending: str) -> tuple[dict[str, Path], list[str]]:
+    """Images of a folder by their names, of those with ``ending``, which is taken off."""
     found, twice = {}, []
     for path in sorted(folder.rglob("*")):
         stem = str(path.relative_to(folder).with_suffix(""))
+        if not stem.endswith(ending):
+            continue
+        stem = stem.removesuffix(ending)
         hidden = path.name.startswith(".")  # what macOS leaves beside each file; mmseg passes them over too
         if path.suffix.lower() in SUFFIXES and not hidden and path.is_file():
             if stem in found:
                 twice.append(f"{found[stem].name} and {path.name}")
             found[stem] = path
     return found, twice
+
+
+def _bare(line: str) -> str:
+    """A name of a list without the suffix of an image."""
+    name = line.split()[0]
+    stem, suffix = os.path.splitext(name)
+    return stem if suffix.lower() in SUFFIXES else name
 
 
 def _without_ending(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:

@@ -8,7 +8,8 @@ from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
 from .faults import found, refuse
-from .mask_data import IGNORED_LABEL, MOST_CLASSES, pair_files
+from .mask_data import MOST_CLASSES, pair_files
+from .mask_layouts import IGNORED_LABEL
 
 
 @DATASETS.register_module()
@@ -20,12 +21,14 @@ class MaskFolderDataset(BaseSegDataset):
     Args:
         values: value in the masks of each class, in the order of labels. 0 and 255 are ignored where they are none
             of them; any other value is an error (``pixel_check.CheckLoaded``).
-        kwargs: of ``BaseSegDataset``.
+        void: other values that are ignored.
+        endings: what names of images and masks have more than the one that they share.
+        kwargs: of ``BaseSegDataset``; its ``ann_file`` lists the names to read, one a line.
     """
 
-    def __init__(self, values: Sequence[int], **kwargs):
-        self.values = tuple(values)
-        from_one = self.values == tuple(range(1, len(self.values) + 1))
+    def __init__(self, values: Sequence[int], void: Sequence[int] = (), endings: Sequence[str] = ("", ""), **kwargs):
+        self.values, self.void, self.endings = tuple(values), tuple(void), tuple(endings)
+        from_one = self.values == tuple(range(1, len(self.values) + 1)) and not self.void
         super().__init__(reduce_zero_label=from_one, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -35,7 +38,7 @@ class MaskFolderDataset(BaseSegDataset):
             InputError: two images or masks of the same name.
         """
         mask_dir = Path(self.data_prefix["seg_map_path"])
-        pairs = pair_files(self.data_prefix["img_path"], mask_dir)
+        pairs = pair_files(self.data_prefix["img_path"], mask_dir, self.endings, self.ann_file)
         refuse(found({"duplicate name": pairs.twice}), self.data_prefix["img_path"])
         shared = dict(label_map=self._moved_values(), reduce_zero_label=self.reduce_zero_label)
         return [
@@ -54,5 +57,6 @@ class MaskFolderDataset(BaseSegDataset):
             return None  # mmseg's own way, and a faster one
         # A value between the labels must not pass for one of them.
         moved = {value: MOST_CLASSES for value in range(len(self.values))} | {0: IGNORED_LABEL}
+        moved |= dict.fromkeys(self.void, IGNORED_LABEL)
         moved |= {value: label for label, value in enumerate(self.values)}
         return {value: label for value, label in moved.items() if value != label} or None

@@ -15,7 +15,8 @@ from ...errors import InputError
 from .faults import found, refuse
 from .image_check import ImageFacts, image_faults, read_facts, read_many, size_faults
 from .mask_check import mask_faults
-from .mask_data import IGNORED_LABEL, read_mask
+from .mask_data import Labels, read_mask
+from .mask_layouts import IGNORED_LABEL
 
 # Files a data set. Two cores take 0.1 ms for an image's header and 2 ms for a mask of 683x512 pixels.
 MOST_IMAGES, MOST_MASKS = 5000, 1000
@@ -85,13 +86,13 @@ def check_images(images: Mapping[str, tuple[int, int] | None], what: str) -> Non
     refuse([*faults, *size_faults(annotated)], what)
 
 
-def check_masks(pairs: Sequence[tuple[str, str]], labels: np.ndarray, num_classes: int, what: str) -> None:
+def check_masks(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, what: str) -> None:
     """Read the pixels of masks, of ``MOST_MASKS`` at most, drawn the same way each time.
 
     Args:
         pairs: paths of an image and its mask.
-        labels: (256,) label of each value in a mask.
-        num_classes: labels from 0 are a class; ``IGNORED_LABEL`` is none; others are wrong.
+        labels: what their values mean.
+        first: the value that classes count from where no list says it.
         what: they belong to, for the message.
 
     Raises:
@@ -100,10 +101,8 @@ def check_masks(pairs: Sequence[tuple[str, str]], labels: np.ndarray, num_classe
     drawn = _drawn(pairs, MOST_MASKS)
     images = _headers([image for image, _ in drawn])
     masks = read_many(read_mask, [mask for _, mask in drawn])
-    unlabelled = set(np.flatnonzero(labels == IGNORED_LABEL).tolist())
-    allowed = set(np.flatnonzero(labels < num_classes).tolist()) | unlabelled
     named = [(os.path.basename(path), mask, images[image]) for (image, path), mask in zip(drawn, masks, strict=True)]
-    faults = mask_faults(named, allowed, unlabelled)
+    faults = mask_faults(named, labels, first)
     empty = [place for fault in faults if fault.kind == "empty mask" for place in fault.places]
     refuse([*faults, *found({"only empty masks": empty if len(empty) == len(drawn) else ()})], what)
     _logger.info("%s: %d images with masks, %d looked into", what, len(pairs), len(drawn))
