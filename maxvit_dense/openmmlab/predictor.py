@@ -84,10 +84,11 @@ class Predictor:
         for begin in range(0, len(images), self.batch):
             group = images[begin : begin + self.batch]
             arrays = [image if isinstance(image, np.ndarray) else read_image(image) for image in group]
-            found += self._predict([self._prepared(image) for image in arrays])
+            found += self._predict([self.prepared(image) for image in arrays])
         return found
 
-    def _prepared(self, image: np.ndarray) -> dict[str, Any]:
+    def prepared(self, image: np.ndarray) -> dict[str, Any]:
+        """What the test pipeline makes of an image: ``inputs`` (3, h, w), not normalised, and what goes with it."""
         if self.task == "classification":
             return dict(inputs=self._prepare(Image.fromarray(image)), label=0)
         bgr = np.ascontiguousarray(image[..., ::-1], dtype=np.float32 if self._float else None)

@@ -1,0 +1,60 @@
+"""Try a trained model on a page of this machine: `maxvit-dense serve work_dirs/my_run`."""
+
+import argparse
+import importlib.util
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+if not __package__:  # python tools/serve.py, of a checkout
+    sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+    __package__ = "tools"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="A page that shows boxes, masks and scores of an image dropped into it, and which block and grid "
+        "windows a chosen pixel attends to. It answers this machine alone, and keeps nothing.",
+        usage="%(prog)s (CONFIG CHECKPOINT | WORK_DIR) [options]",
+    )
+    parser.add_argument("config", help="a config (a file, or the name of one of the package's), or a run's work dir")
+    parser.add_argument("checkpoint", nargs="?", help="weights (the work dir's last)")
+    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (a GPU if there is one)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to answer at (%(default)s: this machine alone)")
+    parser.add_argument("--port", type=int, default=7860, help="(%(default)s)")
+    parser.add_argument("--limit", type=int, default=20, metavar="MB", help="largest upload (%(default)s)")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 after an interrupt, 2 the input cannot be used."""
+    args = _parser().parse_args(argv)
+    if importlib.util.find_spec("gradio") is None:
+        print('serve: this needs gradio: pip install "maxvit_dense[serve]"', file=sys.stderr)
+        return 2
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab.predictor import load
+
+    try:
+        predictor = load(args.config, args.checkpoint, device=args.device)
+    except InputError as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 2
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # uploads; read as gradio is imported
+        from maxvit_dense.openmmlab.page import serve
+
+        try:
+            serve(predictor, Path(args.checkpoint or args.config).name, args.host, args.port, args.limit)
+        except OSError as error:  # the port is taken
+            print(f"serve: {error}", file=sys.stderr)
+            return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
