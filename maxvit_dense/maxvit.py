@@ -111,7 +111,7 @@ class MaxViTStage(nn.Module):
     def forward(self, x: Tensor, window_size: tuple[int, int], places: Places | None = None) -> Tensor:
         if torch.jit.is_scripting() or places is None:
             height, width = ceil_div(x.shape[2], 2), ceil_div(x.shape[3], 2)
-            block_partition, grid_partition = find_partitions(x, height, width, window_size)
+            block_partition, grid_partition = find_partitions(x, height, width, window_size, x.shape[0])
         else:
             block_partition, grid_partition = ragged.find_joined_partitions(x, places)
         for block in self.blocks:

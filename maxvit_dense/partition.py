@@ -14,11 +14,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .sizes import ceil_div, is_multiple
+from .sizes import ceil_div, is_multiple, is_same
 
 
 class Partition(NamedTuple):
-    """Where the tokens of a map go when it is cut into windows.
+    """Where the tokens of a map go when it is cut into windows; or of the maps of a batch, laid end to end.
 
     Attributes:
         window_size: (Ph, Pw) in tokens.
@@ -27,6 +27,7 @@ class Partition(NamedTuple):
         whole: how many windows, the first ones, are known to lie inside the map.
         outside: (nW - whole, N) bool; of each other window, True for slots outside the map; None if there are none.
         grid: whether this is the grid partition, for what computes positions instead of reading them.
+        images: how many maps are cut, each into nW windows; window 0 of each comes first, then window 1 of each, ...
     """
 
     window_size: tuple[int, int]
@@ -35,6 +36,22 @@ class Partition(NamedTuple):
     whole: int
     outside: Tensor | None
     grid: bool
+    images: int = 1
+
+
+def for_batch(partition: Partition, images: int, map_tokens: int) -> Partition:
+    """A partition of one map of ``map_tokens`` positions for a batch of them; one of that batch as it is."""
+    if is_same(partition.images, images):
+        return partition
+    tokens, slots, outside = partition.tokens, partition.slots, partition.outside
+    window_tokens, image = tokens.shape[1], torch.arange(images, device=tokens.device).unsqueeze(1)
+    window = slots // window_tokens
+    slots = slots + (window * (images - 1) + image) * window_tokens
+    tokens = (tokens.unsqueeze(1) + image * map_tokens).flatten(0, 1)
+    if outside is not None:  # not repeat_interleave: PyTorch's ONNX export takes its length from the example
+        outside = outside.unsqueeze(1).expand(-1, images, -1).flatten(0, 1)
+    whole = partition.whole * images
+    return Partition(partition.window_size, tokens, slots.flatten(), whole, outside, partition.grid, images)
 
 
 def _cut(position: Tensor, windows: int, grid: bool, window: int) -> tuple[Tensor, Tensor]:

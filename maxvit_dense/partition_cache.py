@@ -1,39 +1,16 @@
 """Partitions made once for a size and kept; to PyTorch's compiler each is one operator."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
-
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from .partition import Partition, make_partition
+from .kept import kept
+from .partition import Partition, for_batch, make_partition
 from .sizes import ceil_div, is_exporting, is_multiple
 
-_KEPT = 64  # partitions of a process: both kinds for the four stages of eight image sizes
 
-
-@lru_cache(maxsize=_KEPT)
-@torch.inference_mode(False)  # or training could not use what an evaluation made
-def _kept_partition(height, width, window_size, grid, device) -> Partition:
-    return make_partition(height, width, window_size, grid, device)
-
-
-_keeps_fakes = False
-
-
-@contextmanager
-def keeping_fake_partitions() -> Iterator[None]:
-    """In here partitions of fake tensors are kept as those of real ones are, and forgotten at the end."""
-    global _keeps_fakes
-    _kept_partition.cache_clear()
-    _keeps_fakes = True
-    try:
-        yield
-    finally:
-        _keeps_fakes = False
-        _kept_partition.cache_clear()
+@kept(64)  # both kinds for the four stages of eight sizes of images and batches
+def _kept_partition(height, width, window_size, grid, device, images) -> Partition:
+    return for_batch(make_partition(height, width, window_size, grid, device), images, height * width)
 
 
 @torch.library.custom_op(
@@ -55,7 +32,9 @@ def _(like, height, width, ph, pw, grid):
 
 
 @torch.jit.unused
-def _find_partition(like: Tensor, height: int, width: int, window_size: tuple[int, int], grid: bool) -> Partition:
+def _find_partition(
+    like: Tensor, height: int, width: int, window_size: tuple[int, int], grid: bool, images: int
+) -> Partition:
     if torch.compiler.is_compiling() and not is_exporting():
         tokens, slots, outside = _partition_operator(like, height, width, *window_size, grid)
         if is_multiple(height, window_size[0]) and is_multiple(width, window_size[1]):
@@ -63,15 +42,19 @@ def _find_partition(like: Tensor, height: int, width: int, window_size: tuple[in
         return Partition(window_size, tokens, slots, 0, outside, grid)
     if is_exporting() or torch.jit.is_tracing():
         return make_partition(height, width, window_size, grid, like.device, sort=False)
-    kept = _keeps_fakes or not is_in_torch_dispatch_mode()  # fake tensors must not outlive their mode
-    return (_kept_partition if kept else make_partition)(height, width, window_size, grid, like.device)
+    return _kept_partition(height, width, window_size, grid, like.device, images)
 
 
-def find_partitions(like: Tensor, height: int, width: int, window_size: tuple[int, int]) -> tuple[Partition, Partition]:
-    """Block and grid partition of a (height, width) map on the device of ``like``, made once for a size and kept."""
+def find_partitions(
+    like: Tensor, height: int, width: int, window_size: tuple[int, int], images: int = 1
+) -> tuple[Partition, Partition]:
+    """Block and grid partition of (height, width) maps on the device of ``like``, made once for a size and kept.
+
+    Programs that are compiled, traced or exported get those of one map, whatever ``images`` is.
+    """
     if torch.jit.is_scripting():
         block = make_partition(height, width, window_size, False, like.device)
         return block, make_partition(height, width, window_size, True, like.device)
     else:  # spelled out: TorchScript must not compile these lines
-        block = _find_partition(like, height, width, window_size, False)
-        return block, _find_partition(like, height, width, window_size, True)
+        block = _find_partition(like, height, width, window_size, False, images)
+        return block, _find_partition(like, height, width, window_size, True, images)

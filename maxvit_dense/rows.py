@@ -29,7 +29,7 @@ class _MoveRows(torch.autograd.Function):
         back, unused = ctx.saved_tensors
         grad = grad.index_select(0, back)
         if unused is not None:
-            grad = grad.masked_fill(unused, 0.0)
+            grad[grad.shape[0] - unused.shape[0] :].masked_fill_(unused, 0.0)
         return grad, None, None, None
 
 
@@ -56,7 +56,7 @@ def move_rows(rows: Tensor, index: Tensor, back: Tensor, unused: Tensor | None =
         rows: (n, C).
         index: (m,) the row that each place reads.
         back: (n,) the place whose gradient each row receives; other places must not have any.
-        unused: (n, 1) bool, True for rows that no place reads, where ``back`` holds any number.
+        unused: (k, 1) bool, True for those of the last k rows that no place reads, where ``back`` holds any number.
     """
     if torch.jit.is_scripting():
         return rows.index_select(0, index)

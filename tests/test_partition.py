@@ -85,6 +85,15 @@ def test_a_stage_gets_block_then_grid():
     assert torch.equal(grid.tokens, make_partition(10, 12, (3, 4), True, CPU).tokens)
 
 
+def test_partitions_of_a_batch_are_made_once_and_give_what_those_of_one_map_give():
+    qkv, table = torch.randn(3, 9, 17, 48), torch.randn(2, 5, 7)
+    kept = find_partitions(qkv, 9, 17, (3, 4), 3)
+    assert kept[0] is find_partitions(qkv, 9, 17, (3, 4), 3)[0] and kept[0].images == 3
+    for of_batch, of_map in zip(kept, find_partitions(qkv, 9, 17, (3, 4)), strict=True):
+        expected = [partition_attention(image[None], table, of_map, 2) for image in qkv]
+        torch.testing.assert_close(partition_attention(qkv, table, of_batch, 2), torch.cat(expected))
+
+
 def test_a_partition_made_in_inference_serves_training():
     size = (11, 19)  # of no other test
     with torch.inference_mode():

@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maxvit_dense.attention import RelPosBias, resize_bias_table
+from maxvit_dense.ops import plain
+from maxvit_dense.ops.aligned_bias import expand_for_kernel
 from maxvit_dense.ops.plain import expand_bias_table
+from maxvit_dense.partition import make_partition
 from tests import naive_maxvit
 from tests.networks import largest_difference
 
@@ -76,3 +79,40 @@ def test_the_table_has_timms_name_and_layout():
         "relative_position_bias_table": (4, 13, 23)
     }
     assert 0.015 < module.relative_position_bias_table.std() < 0.025
+
+
+@pytest.mark.parametrize("window", [(7, 7), (3, 5), (1, 4), (8, 8)])
+def test_the_bias_for_fused_kernels_is_the_plain_one_with_aligned_rows(window):
+    table = torch.randn(2, 2 * window[0] - 1, 2 * window[1] - 1, dtype=torch.float64, requires_grad=True)
+    plain, aligned = (
+        expand_bias_table(table, window),
+        expand_for_kernel(table, window, torch.float64),
+    )
+    assert torch.equal(plain, aligned) and aligned.stride(1) % 8 == 0
+    weights = torch.randn_like(plain)
+    expected, found = (torch.autograd.grad((weights * bias).sum(), table)[0] for bias in (plain, aligned))
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_bias_for_fused_kernels_has_second_derivatives():
+    table = torch.randn(1, 3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda t: expand_for_kernel(t, (2, 2), torch.float64).square(), table)
+
+
+@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.parametrize("size", [(14, 21), (17, 30), (3, 2)])
+def test_fused_attention_of_a_gpu_equals_the_products_in_output_and_gradients(monkeypatch, size, grid):
+    qkv = torch.randn(2, *size, 3 * 16, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(2, 13, 9, dtype=torch.float64, requires_grad=True)
+    partition = make_partition(*size, (7, 5), grid, qkv.device)
+    weights = torch.randn(2, *size, 16, dtype=torch.float64)
+
+    def outcome():
+        found = plain.partition_attention(qkv, table, partition, 2)
+        return found, *torch.autograd.grad((weights * found).sum(), (qkv, table))
+
+    expected = outcome()
+    monkeypatch.setattr(plain, "_takes_products", lambda windows: False)
+    monkeypatch.setattr(plain, "_expand_bias", lambda t, window, like: expand_for_kernel(t, window, like.dtype))
+    for ours, theirs in zip(outcome(), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)

@@ -102,7 +102,9 @@ class Counter(TorchDispatchMode):
         given, made = _tensors((args, kwargs)), _tensors(result)
         self._note_waits(func, given, made)
         if self._makes(func, given, made):
-            self.counts.launches.append(_measured(func, args, kwargs, result, given, made))
+            operator = _measured(func, args, kwargs, result, given, made)
+            if operator.moved:  # nothing is launched for empty tensors
+                self.counts.launches.append(operator)
         held = {id(t.untyped_storage()) for t in given}
         for tensor in made:
             if id(tensor.untyped_storage()) not in held:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from ..partition_cache import keeping_fake_partitions
+from ..kept import keeping_fakes
 
 
 def move_to_fake(network: nn.Module, device: str, mode: FakeTensorMode) -> None:
@@ -49,7 +49,7 @@ def _attend_on_cuda(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, sca
     if attn_mask is not None:
         attn_mask = attn_mask.to(q.dtype)
         keys = attn_mask.shape[-1]
-        if keys % 8:
+        if any(stride % 8 for stride in attn_mask.stride()[:-1]):
             attn_mask = F.pad(attn_mask, (0, -keys % 8))[..., :keys]
         attn_mask = attn_mask.expand(q.shape[0], q.shape[1], q.shape[2], keys)
     needs_sums = any(t is not None and t.requires_grad for t in (q, k, v, attn_mask))
@@ -62,7 +62,7 @@ def _attend_on_cuda(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, sca
 def fake_device(device: str, mode: FakeTensorMode, dtype: torch.dtype | None) -> Iterator[None]:
     """Networks of ``move_to_fake`` run in here on "cpu" or "cuda", under autocast to ``dtype`` if one is given."""
     attention = _CudaAttention() if device == "cuda" else nullcontext()
-    with mode, keeping_fake_partitions(), attention, _autocast(device, dtype):
+    with mode, keeping_fakes(), attention, _autocast(device, dtype):
         yield
 
 

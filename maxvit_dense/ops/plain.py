@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..partition import Partition
+from ..partition import Partition, for_batch
 from ..rows import move_rows
-from ..sizes import is_same
+from ..sizes import is_exporting
+from .aligned_bias import expand_for_kernel
 
 SHORT_WINDOW = 64  # tokens
 
@@ -19,6 +20,17 @@ def expand_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
     """
     ph, pw = window_size
     return table.unfold(1, ph, 1).unfold(2, pw, 1).flip(1, 2).reshape(-1, ph * pw, ph * pw)
+
+
+def _expand_bias(table: Tensor, window_size: tuple[int, int], like: Tensor) -> Tensor:
+    """(h, N, N) in the number format of ``like``."""
+    if torch.jit.is_scripting():
+        return expand_bias_table(table, window_size).to(like.dtype)
+    else:  # spelled out: TorchScript must not compile these lines
+        recorded = torch.jit.is_tracing() or torch.compiler.is_compiling() or is_exporting()
+        if like.is_cpu or recorded:
+            return expand_bias_table(table, window_size).to(like.dtype)
+        return expand_for_kernel(table, window_size, like.dtype)
 
 
 def _takes_products(windows: Tensor) -> bool:
@@ -54,11 +66,23 @@ def _attend_by_products(windows: Tensor, bias: Tensor, outside: Tensor | None) -
 
 
 def _attend_fused(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
-    q, k, v = windows.permute(2, 0, 3, 1, 4).unbind(0)  # each (windows, h, N, D), views: the kernel takes strides
-    bias = bias.unsqueeze(0)
-    if outside is not None:
-        bias = bias.masked_fill(outside[:, None, None], float("-inf"))
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
+    # Unbound before they are transposed: so their gradients are put together in one pass.
+    q, k, v = windows.unbind(2)
+    if outside is None:
+        mask = bias.unsqueeze(0)
+    else:
+        mask = _room_for_masks(bias, outside.shape[0]).copy_(bias)
+        mask = mask.masked_fill_(outside[:, None, None], float("-inf"))
+    # (windows, h, N, D), views: the kernel takes strides
+    return F.scaled_dot_product_attention(
+        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask
+    ).transpose(1, 2)
+
+
+def _room_for_masks(bias: Tensor, windows: int) -> Tensor:
+    """(windows, h, N, N) of any values, rows as far apart as those of a bias (h, N, N)."""
+    heads, queries, keys = bias.shape
+    return bias.new_empty((windows, heads, queries, bias.stride(1)))[..., :keys]
 
 
 def attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
@@ -77,31 +101,18 @@ def attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     return _attend_fused(windows, bias, outside)
 
 
-def _for_batch(partition: Partition, batch: int, map_tokens: int) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Tokens, slots and outside of B maps laid end to end: window 0 of each, then window 1 of each, ..."""
-    tokens, slots, outside = partition.tokens, partition.slots, partition.outside
-    if not is_same(batch, 1):
-        window_tokens, image = tokens.shape[1], torch.arange(batch, device=tokens.device).unsqueeze(1)
-        window = slots // window_tokens
-        slots = slots + (window * (batch - 1) + image) * window_tokens
-        tokens = tokens.unsqueeze(1) + image * map_tokens
-        # Not repeat_interleave: PyTorch's ONNX export takes its length from the example.
-        outside = None if outside is None else outside.unsqueeze(1).expand(-1, batch, -1).flatten(0, 1)
-    return tokens.flatten(), slots.flatten(), outside
-
-
 def attention_weights(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
     """What each token of a window takes from each other: (windows, h, N, N), query before key, rows of sum 1.
 
     Windows in the partition's order, that of its ``tokens``; each of all B images before the next. Arguments as of
     ``ops.partition_attention``.
     """
-    tokens, _, outside = _for_batch(partition, qkv.shape[0], qkv.shape[1] * qkv.shape[2])
+    partition = for_batch(partition, qkv.shape[0], qkv.shape[1] * qkv.shape[2])
+    outside = partition.outside
     size = qkv.shape[3] // (3 * num_heads)
-    windows = qkv.flatten(0, 2)[tokens].view(-1, partition.tokens.shape[1], 3, num_heads, size)
+    windows = qkv.flatten(0, 2)[partition.tokens].view(-1, partition.tokens.shape[1], 3, num_heads, size)
     if outside is not None:
-        whole = windows.shape[0] - outside.shape[0]
-        outside = F.pad(outside, (0, 0, whole, 0))
+        outside = F.pad(outside, (0, 0, partition.whole, 0))
     bias = expand_bias_table(table, partition.window_size).to(windows.dtype)
     return _weights(windows, bias, outside).unflatten(0, (-1, num_heads))
 
@@ -109,18 +120,22 @@ def attention_weights(qkv: Tensor, table: Tensor, partition: Partition, num_head
 def partition_attention(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
     """Multi-head attention within each window of a map; arguments and result as of ``ops.partition_attention``."""
     batch, height, width, channels = qkv.shape[0], qkv.shape[1], qkv.shape[2], qkv.shape[3] // 3
-    tokens, slots, outside = _for_batch(partition, batch, height * width)
+    partition = for_batch(partition, batch, height * width)
+    tokens, slots, outside = partition.tokens.flatten(), partition.slots, partition.outside
 
     # One gather into windows and one back, each moving whole rows.
     windows = move_rows(qkv.reshape(-1, 3 * channels), tokens, slots)
     windows = windows.view(-1, partition.tokens.shape[1], 3, num_heads, channels // num_heads)
-    bias = expand_bias_table(table, partition.window_size).to(windows.dtype)
+    bias = _expand_bias(table, partition.window_size, windows)
+    unread: Tensor | None = None
     if outside is None:
-        out, unread = attend(windows, bias, None).reshape(-1, channels), None
-    else:
-        whole = partition.whole * batch
-        out, unread = attend(windows[whole:], bias, outside).reshape(-1, channels), outside.reshape(-1, 1)
-        if whole > 0:  # windows inside the map need no mask, which would be as large as the scores
-            out = torch.cat([attend(windows[:whole], bias, None).reshape(-1, channels), out])
-            unread = F.pad(unread, (0, 0, out.shape[0] - unread.shape[0], 0))
+        out = attend(windows, bias, None).reshape(-1, channels)
+    elif partition.whole == 0:
+        out = attend(windows, bias, outside).reshape(-1, channels)
+    else:  # windows inside the map need no mask, which would be as large as the scores
+        inside, edge = windows.split([partition.whole, outside.shape[0]])
+        parts = [attend(inside, bias, None), attend(edge, bias, outside)]
+        out = torch.cat([part.reshape(-1, channels) for part in parts])
+    if outside is not None:
+        unread = outside.reshape(-1, 1)
     return move_rows(out, slots, tokens, unread).view(batch, height, width, channels)
