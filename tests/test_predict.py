@@ -336,6 +336,68 @@ def test_the_command_with_a_trained_detector_and_a_segmentor(photos, tmp_path, m
     assert mask.shape == (48, 64) and set(np.unique(mask)) <= {3, 7, 9}
 
 
+def write_video(path, frames=7, size=(64, 48)):
+    cv2 = pytest.importorskip("cv2")
+    film = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10.0, size)
+    for i in range(frames):
+        film.write(np.full((*size[::-1], 3), 30 * i, np.uint8))
+    film.release()
+
+
+def test_a_video_becomes_a_video_and_results_of_its_frames(predict, tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2")
+    write_video(tmp_path / "clip.mp4")
+    assert predict("clip.mp4", "--batch", "3", "--out", "found.json", "--frames", "5") == 0
+    film = cv2.VideoCapture(str(tmp_path / "predictions" / "clip.mp4"))
+    assert film.get(cv2.CAP_PROP_FPS) == 10 and film.get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    assert film.get(cv2.CAP_PROP_FRAME_WIDTH) == 640
+    images = json.loads((tmp_path / "found.images.json").read_text())["images"]
+    assert [image["file_name"] for image in images] == [f"clip/{i:06d}.png" for i in range(1, 6)]
+    assert files(tmp_path / "predictions") == ["clip.mp4"]
+    assert "5 images, 5 objects" in capsys.readouterr().out
+
+
+def test_a_webcam_ends_with_an_interrupt_and_keeps_what_it_saw(predict, tmp_path, monkeypatch):
+    cv2 = pytest.importorskip("cv2")
+
+    class Camera:
+        count = 0
+
+        def __init__(self, number):
+            assert number == 0
+
+        def read(self):
+            Camera.count += 1
+            if Camera.count > 4:
+                raise KeyboardInterrupt
+            return True, np.zeros((48, 64, 3), np.uint8)
+
+        def get(self, what):
+            return -1.0 if what == cv2.CAP_PROP_FRAME_COUNT else 30.0
+
+        def release(self):
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    assert predict("0", "--out", "labels", "--format", "yolo") == 0
+    assert files(tmp_path / "labels") == ["classes.txt", *(f"webcam0/{i:06d}.txt" for i in range(1, 5))]
+    assert files(tmp_path / "predictions") == ["webcam0.mp4"]
+
+
+def test_videos_that_cannot_be_used_are_refused(predict, tmp_path, capsys):
+    write_video(tmp_path / "clip.mp4")
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    for options, said in (
+        (["nothing.mp4"], "There is no video nothing.mp4"),
+        (["broken.mp4"], "Video broken.mp4 cannot be read"),
+        (["clip.mp4", "--pictures", "."], "would be overwritten"),
+        (["clip.mp4", "--out", "l", "--format", "labelme"], "are for images"),
+    ):
+        assert predict(*options) == 2
+        assert said in capsys.readouterr().err
+    assert files(tmp_path) == ["broken.mp4", "clip.mp4"]
+
+
 def test_help_and_mistakes_need_no_model(capsys):
     for arguments in (["--help"], ["a", "b", "c", "d"], ["a", "b", "--batch", "0"], ["a"]):
         with pytest.raises(SystemExit) as stop:

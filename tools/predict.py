@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--tile", type=int, metavar="N", help="cut large images into tiles of N pixels (1024 say); GeoTIFF too"
     )
     parser.add_argument("--overlap", type=int, default=128, metavar="N", help="pixels that tiles share (%(default)s)")
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames of a video or a webcam")
     parser.add_argument("--tta", action="store_true", help="several scales and flips of each image, merged")
     parser.add_argument("--runtime", choices=_RUNTIMES, help="for an exported file (the one that it was written for)")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (a GPU if there is one)")
@@ -77,25 +78,61 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
+    except PermissionError as error:
+        print(f"predict: no permission to write {error.filename}. Give other places.", file=sys.stderr)
+        return 2
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from maxvit_dense.errors import InputError
-    from maxvit_dense.predict.images import find_images
-    from maxvit_dense.predict.run import Job, read_ahead, run, run_tiles
+    from maxvit_dense.predict.images import find_images, is_stream
+    from maxvit_dense.predict.run import Folder, read_ahead, run, run_tiles
 
-    pictures = None if args.pictures == "none" else Path(args.pictures)
-    items = find_images(args.source, leave_out=pictures)
-    job = Job(_load(args), args.batch, args.score, pictures=pictures)
-    _prepare(job, args, items)
-    if args.tile and job.predictor.task == "classification":
-        raise InputError("--tile is for detectors and segmentors: a classifier looks at an image whole. Leave it out.")
+    if is_stream(args.source):
+        return _predict_stream(args)
+    pictures = None if args.pictures == "none" else Folder(Path(args.pictures))
+    items = find_images(args.source, leave_out=pictures and pictures.path)
+    job = _job(args)
+    _prepare(job, args, items, [pictures.target(item) for item in items] if pictures else [])
+    job.show = pictures and pictures.add
     if args.tile:
         progress = run_tiles(job, items, args.tile, args.overlap)
     else:
         progress = run(job, read_ahead(items, args.batch), len(items))
-    _summary(job, progress)
+    _summary(job, progress, pictures and pictures.path)
     return 1 if job.unreadable else 0
+
+
+def _predict_stream(args: argparse.Namespace) -> int:
+    """A video, or a webcam until it is interrupted; the pictures are a video again."""
+    from contextlib import nullcontext
+
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.predict.run import run
+    from maxvit_dense.predict.video import Film, Stream
+
+    if args.tile or args.format == "labelme":
+        raise InputError("--tile and --format labelme are for images. Cut the video into images, or leave them out.")
+    stream = Stream(args.source, args.frames)
+    job = _job(args)
+    path = None if args.pictures == "none" else Path(args.pictures) / f"{stream.name}.mp4"
+    _prepare(job, args, [], [path] if path else [], [stream.path])
+    with Film(path, stream.rate) if path else nullcontext() as film:
+        job.show = film and film.add
+        progress = run(job, stream.frames(), stream.total)
+    _summary(job, progress, path)
+    return 0
+
+
+def _job(args: argparse.Namespace) -> Any:
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.predict.run import Job
+
+    predictor = _load(args)
+    if predictor.task == "features":
+        raise InputError(f"{args.model[0]} is a backbone, which finds nothing by itself. Give a whole model.")
+    if args.tile and predictor.task == "classification":
+        raise InputError("--tile is for detectors and segmentors: a classifier looks at an image whole. Leave it out.")
+    return Job(predictor, args.batch, args.score)
 
 
 def _load(args: argparse.Namespace) -> Any:
@@ -108,26 +145,26 @@ def _load(args: argparse.Namespace) -> Any:
     return load(*args.model, device=args.device, batch=args.batch, tta=args.tta)
 
 
-def _prepare(job: Any, args: argparse.Namespace, items: list) -> None:
-    """What the job writes and looks for; refuses what would overwrite an image."""
+def _prepare(job: Any, args: argparse.Namespace, items: list, pictures: list[Path], sources: Any = ()) -> None:
+    """What the job writes and looks for; refuses what would overwrite an image or a video."""
     from maxvit_dense.predict.images import refuse_overwriting
     from maxvit_dense.predict.run import class_labels
     from maxvit_dense.predict.write import FORMATS, choose_format
 
     predictor = job.predictor
     job.labels = class_labels(args.classes, predictor.classes) if args.classes else None
-    targets = [job.picture(item) for item in items] if job.pictures else []
+    targets = list(pictures)
     if args.out:
         kind = FORMATS[choose_format(args.format, Path(args.out), predictor.task)]
         job.writer = kind(Path(args.out), predictor.classes, getattr(predictor, "mask_values", None))
         targets += job.writer.targets(items)
-    refuse_overwriting(targets, [item.path for item in items])
+    refuse_overwriting(targets, [*(item.path for item in items), *sources])
 
 
-def _summary(job: Any, progress: Any) -> None:
+def _summary(job: Any, progress: Any, pictures: Path | None) -> None:
     found = "" if job.objects is None else f", {job.objects} objects"
     lost = f", {len(job.unreadable)} could not be read" if job.unreadable else ""
-    places = ", ".join(str(place) for place in (job.pictures, job.writer and job.writer.out) if place)
+    places = ", ".join(str(place) for place in (pictures, job.writer and job.writer.out) if place)
     print(f"{job.done} images{found}{lost}, {progress.rate:.2f} {progress.unit}/s: {places or 'nothing written'}")
 
 

@@ -32,7 +32,7 @@ class Job:
         batch: images at once.
         score: least score of a detector's objects.
         labels: of the classes that count; None for all.
-        pictures: folder for pictures, each under its image's name; None for none.
+        show: takes each picture with its item; None where no pictures are wanted.
         writer: of results; None for none.
         unreadable: what could not be read, filled by :func:`run`.
         objects: how many were found, or None where the task has none.
@@ -43,7 +43,7 @@ class Job:
     batch: int = 1
     score: float = 0.5
     labels: Sequence[int] | None = None
-    pictures: Path | None = None
+    show: Callable[[Image.Image, Item], None] | None = None
     writer: Writer | None = None
     unreadable: list[str] = field(default_factory=list)
     objects: int | None = None
@@ -52,9 +52,6 @@ class Job:
     def cannot_read(self, item: Item, error: InputError) -> None:
         self.unreadable.append(item.name)
         print(f"predict: {error}", file=sys.stderr)
-
-    def picture(self, item: Item) -> Path:
-        return self.pictures / item.name
 
 
 def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Progress:
@@ -108,19 +105,28 @@ def finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result)
     if job.writer:
         job.writer.add(item, image.size if isinstance(image, LargeImage) else image.shape[:2], result)
     job.done += 1
-    if not job.pictures:
+    if not job.show:
         return
     if isinstance(image, LargeImage):
         factor = -(-max(image.size) // OVERVIEW)
         image, result = image.overview(factor), shrink(result, factor)
     picture = draw(image, result, job.predictor.classes, getattr(job.predictor, "palette", None))
-    save_picture(picture, job.picture(item))
+    job.show(picture, item)
 
 
-def save_picture(picture: Image.Image, path: Path) -> None:
-    """In the format that its name tells."""
-    with file_written_aside(path) as partial:
-        picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
+class Folder:
+    """Keeps pictures under the names of their images, in the format that the name tells."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def target(self, item: Item) -> Path:
+        return self.path / item.name
+
+    def add(self, picture: Image.Image, item: Item) -> None:
+        path = self.target(item)
+        with file_written_aside(path) as partial:
+            picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
 
 
 def read_ahead(items: Sequence[Item], batch: int) -> Iterator[tuple[Item, Any]]:

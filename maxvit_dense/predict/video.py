@@ -1,0 +1,89 @@
+"""Frames of videos and webcams, and pictures as a video, by OpenCV."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from ..files import file_written_aside
+from .images import Item
+
+_USUAL_RATE = 25.0  # frames a second, where the source does not tell
+
+
+class Stream:
+    """A video, or a webcam by its number.
+
+    Attributes:
+        name: of the video without its suffix.
+        total: frames; None of a webcam.
+        rate: frames a second.
+
+    Raises:
+        InputError: OpenCV opens no such thing.
+    """
+
+    def __init__(self, source: str, most: int | None = None):
+        import cv2
+
+        webcam = source.isdecimal() and not Path(source).exists()
+        if not webcam and not Path(source).is_file():
+            raise InputError(f"There is no video {source}. Check the path.")
+        self._capture = cv2.VideoCapture(int(source) if webcam else source)
+        read, self._next = self._capture.read()
+        if not read:
+            what = f"There is no webcam {source}" if webcam else f"Video {source} cannot be read by OpenCV"
+            raise InputError(f"{what}. {'Give another number.' if webcam else 'Convert it to MP4.'}")
+        self.path, self.name = Path(source), f"webcam{source}" if webcam else Path(source).stem
+        self.rate = self._capture.get(cv2.CAP_PROP_FPS) or _USUAL_RATE
+        frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.most = most
+        self.total = most if webcam else min(frames, most or frames) if frames > 0 else None
+
+    def frames(self) -> Iterator[tuple[Item, np.ndarray]]:
+        """Each frame, RGB; its name is the stream's and a number from 1. An interrupt ends it as its own end does."""
+        number, read, frame = 0, True, self._next
+        try:
+            while read and (self.most is None or number < self.most):
+                number += 1
+                yield Item(f"{self.name}/{number:06d}.png", self.path), np.ascontiguousarray(frame[..., ::-1])
+                read, frame = self._capture.read()
+        except KeyboardInterrupt:  # of a webcam's only end
+            pass
+        finally:
+            self._capture.release()
+
+
+class Film:
+    """Takes pictures of one size, and is the file at ``path`` once it is closed; there is none before."""
+
+    def __init__(self, path: Path, rate: float):
+        self.path, self.rate = path, rate
+        self._aside: Any = None
+        self._film: Any = None
+
+    def __enter__(self) -> "Film":
+        self._aside = file_written_aside(self.path)
+        self._partial = self._aside.__enter__()
+        self._named = self._partial.with_name(f"{self._partial.name}.mp4")  # OpenCV goes by the suffix
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self._film:
+            self._film.release()
+        try:
+            if error[0] is None:
+                self._named.replace(self._partial)
+        finally:
+            self._named.unlink(missing_ok=True)
+            self._aside.__exit__(*error)
+
+    def add(self, picture: Image.Image, item: Item) -> None:
+        import cv2
+
+        if self._film is None:
+            self._film = cv2.VideoWriter(str(self._named), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, picture.size)
+        self._film.write(np.asarray(picture)[..., ::-1])
