@@ -12,11 +12,8 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data.coco_check import (  # noqa: E402
-    inspect_coco,
-    reaches_outside,
-    read_annotations,
-)
+from maxvit_dense.openmmlab.data.coco_check import inspect_coco, reaches_outside  # noqa: E402
+from maxvit_dense.openmmlab.data.coco_file import read_annotations  # noqa: E402
 from maxvit_dense.openmmlab.data.configure import replace_data_root  # noqa: E402
 from maxvit_dense.openmmlab.data.datasets import (  # noqa: E402
     DropOutsideBoxes,

@@ -71,6 +71,17 @@ def add_void_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no part between 0 and 1")
+    return value
+
+
 def _byte_values(text: str) -> tuple[int, ...]:
     values = text.split(",")
     if not all(value.isascii() and value.isdigit() and int(value) < 256 for value in values):

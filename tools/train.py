@@ -8,7 +8,7 @@ if not __package__:  # python tools/train.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-from ._arguments import CONFIG_HELP, add_run_arguments, fail, outcome, start
+from ._arguments import CONFIG_HELP, add_run_arguments, fail, outcome, share, start
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +38,13 @@ def _parser() -> argparse.ArgumentParser:
         help="annotated boxes that reach outside their image: stop and list them, or leave them out of "
         "training (%(default)s)",
     )
+    parser.add_argument(
+        "--clip-boxes",
+        type=share,
+        default=0.1,
+        metavar="SHARE",
+        help="boxes of which no more than this part lies outside their image are clipped (%(default)s)",
+    )
     add_run_arguments(parser)
     return parser
 
@@ -61,6 +68,7 @@ def main(argv: list[str] | None = None) -> int:
             class_file=args.classes,
             void=args.void,
             bad_boxes=args.bad_boxes,
+            clipped=args.clip_boxes,
             resume=args.resume,
             amp=args.amp,
             auto_scale_lr=args.auto_scale_lr,

@@ -85,7 +85,7 @@ def save_predictions(cfg: Config, out: str) -> None:
         cfg.test_evaluator = [*metrics, ConfigDict(type=kind, out_file_path=out)]
         return
     for metric in metrics:
-        if metric["type"] == "CocoMetric":
+        if metric["type"] in ("CocoMetric", "CocoFileMetric"):
             metric["outfile_prefix"] = os.path.splitext(out)[0]
 
 

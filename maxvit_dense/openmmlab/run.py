@@ -27,6 +27,7 @@ from .backbones.dense import DenseBackbone, check_channels
 from .checkpoint_io import check_fit, check_optimizer
 from .classification.classifier import ImageClassifier
 from .classification.prepare import check_start
+from .data.coco_check import CLIPPED_SHARE
 from .data.configure import configure_data
 from .data.datasets import class_names
 from .launch import init_cpu_group, prepare_launch
@@ -53,6 +54,7 @@ def prepare_training(
     class_file: str | None = None,
     void: Sequence[int] = (),
     bad_boxes: str = "refuse",
+    clipped: float = CLIPPED_SHARE,
     resume: str | None = None,
     amp: bool = False,
     auto_scale_lr: bool = False,
@@ -69,6 +71,7 @@ def prepare_training(
         class_file: list of the classes of masks, in place of that in their folder.
         void: values of masks that are ignored.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
+        clipped: share of a box that may do so: it is clipped.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
         amp: mixed precision.
         auto_scale_lr: scale the learning rate by the actual batch size.
@@ -96,6 +99,7 @@ def prepare_training(
         void=void,
         overrides=overrides,
         bad_boxes=bad_boxes,
+        clipped=clipped,
         checkpoint=resumed,
     )
     model = build_model(cfg)

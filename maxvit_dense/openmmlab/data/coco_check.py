@@ -1,69 +1,26 @@
-"""Reads a COCO annotation file the way training will, and says beforehand what would go wrong. Needs numpy only."""
+"""The rules of COCO annotations: what training or evaluation would trip over. Needs numpy only."""
 
-import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import InputError, listed
+from .coco_file import MENDED, is_box, is_number, is_polygon, is_text, read_annotations
 from .faults import Fault, found
 
 # Pixels. Rounding, and tools that count pixels from 1, put honest boxes up to one pixel past the border.
 BORDER_TOLERANCE = 1.0
-_FILES = 8  # annotation files whose content is kept while a config is prepared
+CLIPPED_SHARE = 0.1  # of a box: what reaches outside by no more is clipped
+MIN_SIZE = 32  # pixels, of the configs' filter_cfg
+_LEAST_OVERLAP = 0.25  # intersection over union of an object's box and its polygons
 
 _LISTS = ("images", "annotations", "categories")
 _IMAGE_KEYS = ("id", "file_name", "height", "width")
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area")
 _CATEGORY_KEYS = ("id", "name")
-_KINDS = {key: int | str for key in ("id", "image_id", "category_id")} | {"file_name": str, "area": int | float}
-
-
-def read_annotations(path: str) -> dict[str, Any]:
-    """Content of a COCO annotation file of sound outline; parsed once, until it changes or ``forget_annotations``.
-
-    Nobody may change what is returned: others are given the same.
-
-    Raises:
-        InputError: no such file; not JSON; without the three lists ``images``, ``annotations``,
-            ``categories``; no images listed.
-    """
-    if not os.path.isfile(path):
-        raise InputError(
-            f"There is no annotation file {path}. Check --data-root, or name the file with "
-            "--cfg-options train_dataloader.dataset.ann_file=... (val_ and test_ likewise)."
-        )
-    state = os.stat(path)
-    return _parse(path, os.path.realpath(path), state.st_mtime_ns, state.st_size)
-
-
-def forget_annotations() -> None:
-    """Free what ``read_annotations`` keeps: COCO's takes 4 GB, and no training reads it again."""
-    _parse.cache_clear()
-
-
-@lru_cache(_FILES)
-def _parse(path: str, *state: object) -> dict[str, Any]:
-    """``state`` tells versions of a file apart, for the cache."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            content = json.load(stream)
-    except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise InputError(f"{path} is broken JSON ({error}). Copy or export it again.") from error
-    lists = content if isinstance(content, dict) else {}
-    absent = [key for key in _LISTS if not isinstance(lists.get(key), list)]
-    if absent:
-        raise InputError(
-            f"{path} is no COCO annotation file: it has no list {', '.join(absent)}. It needs "
-            f"{', '.join(_LISTS)}; see cocodataset.org/#format-data."
-        )
-    if not content["images"]:
-        raise InputError(f"{path} lists no images. Export it again, or name another annotation file.")
-    return content
 
 
 def category_names(path: str) -> tuple[str, ...]:
@@ -74,7 +31,7 @@ def category_names(path: str) -> tuple[str, ...]:
     """
     categories = read_annotations(path)["categories"]
     names = tuple(category.get("name") for category in categories if isinstance(category, dict))
-    if not names or len(names) < len(categories) or not all(isinstance(name, str) and name.strip() for name in names):
+    if not names or len(names) < len(categories) or not all(map(is_text, names)):
         raise InputError(f"{path} has no list of categories with a name each, so there are no classes to train on.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -88,6 +45,9 @@ def inspect_coco(
     classes: Sequence[str],
     masks: bool = False,
     evaluated: bool = False,
+    clipped: float = CLIPPED_SHARE,
+    shapes: bool | None = None,
+    subset: bool = False,
 ) -> list[Fault]:
     """Find every fault of an annotation file that training or evaluation would trip over.
 
@@ -95,26 +55,29 @@ def inspect_coco(
         content: what ``read_annotations`` returned.
         image_dir: folder that the images' ``file_name`` is relative to.
         classes: class names of the config, in the order of its labels.
-        masks: instance masks are used.
+        masks: instance masks are used, so each object needs one.
         evaluated: the file is ground truth of an evaluation, which reads ``iscrowd`` too.
+        clipped: share of a box that may lie outside its image.
+        shapes: masks must be sound where there are some; by default where they are used.
+        subset: ``classes`` are some of the file's.
 
     Returns:
         Faults, at most one of each kind; empty if there are none.
     """
     images, annotations, categories = (content[key] for key in _LISTS)
     required = _ANNOTATION_KEYS + (("iscrowd",) if evaluated else ())
+    optional = () if evaluated else ("iscrowd",)
     broken = found(
         {
             "image entry": _broken_records(images, _IMAGE_KEYS),
-            "annotation entry": _broken_records(annotations, required),
+            "annotation entry": _broken_records(annotations, required, optional),
             "category entry": _broken_records(categories, _CATEGORY_KEYS),
         }
     )
     if broken:
         return broken  # the checks below read these entries
-    unmasked = [str(a["id"]) for a in annotations if not a.get("segmentation")] if masks else []
     return [
-        *_category_faults(categories, classes),
+        *([] if subset else _category_faults(categories, classes)),
         *found(
             {
                 "category id": _repeated(categories),
@@ -124,21 +87,38 @@ def inspect_coco(
             }
         ),
         *found({"missing image": _missing_images(images, image_dir)}, total=len(images), folder=image_dir),
-        *_box_faults(images, annotations),
-        *found({"no segmentation": unmasked}),
+        *_box_faults(images, annotations, clipped),
+        *found(_shape_faults(images, annotations, masks) if masks or shapes else {}),
+        *found(content.get(MENDED, {})),
     ]
 
 
-def nothing_left(content: dict[str, Any], faults: Iterable[Fault]) -> list[Fault]:
-    """The fault of a training file without an object beside those that are left out.
+def training_faults(
+    content: dict[str, Any], faults: Iterable[Fault], filtered: Mapping[str, Any] | None = None
+) -> list[Fault]:
+    """What a training leaves out of a file without a fault in ``broken`` entries, and whether anything is left.
 
     Args:
         content: what ``read_annotations`` returned.
         faults: of ``inspect_coco``.
+        filtered: mmdet's ``filter_cfg`` of the data set: ``min_size`` in pixels and ``filter_empty_gt``.
     """
-    left_out = sum(fault.count for fault in faults if fault.kind in ("box outside", "empty box"))
-    boxes = len(content["annotations"])
-    return found({"nothing left": [f"of its {boxes} boxes {left_out} are left out"] if left_out == boxes else []})
+    faults, filtered = list(faults), filtered or {}
+    if any(fault.kind.endswith(" entry") for fault in faults):
+        return []
+    least, images, boxes = filtered.get("min_size", 0), content["images"], content["annotations"]
+    small = {image["id"]: image["file_name"] for image in images if min(image["width"], image["height"]) < least}
+    used = {entry["image_id"] for entry in boxes}
+    bare = (
+        [image["file_name"] for image in images if image["id"] not in used] if filtered.get("filter_empty_gt") else []
+    )
+    told = found({"small image": list(small.values())}, least=least) + found({"bare image": bare})
+    flat = sum(fault.count for fault in faults if fault.kind in ("box outside", "empty box"))
+    left_out = flat + sum(entry["image_id"] in small or bool(entry.get("ignore")) for entry in boxes)
+    if left_out < len(boxes):
+        return told
+    why = f" ({len(small)} of {len(images)} images have a side under {least} pixels)" if small else ""
+    return told + found({"nothing left": [f"of its {len(boxes)} boxes {len(boxes)} are left out{why}"]}, least=least)
 
 
 def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
@@ -157,27 +137,41 @@ def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
     return ~(low & high & np.isfinite(boxes).all(axis=1))
 
 
-def _broken_records(records: list, keys: Sequence[str]) -> list[str]:
+def share_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
+    """(n,) part of each box's area that lies outside its image; arguments as of ``reaches_outside``."""
+    sides = [
+        np.clip(boxes[:, i + 2], 0, limit) - np.clip(boxes[:, i], 0, limit) for i, limit in ((0, width), (1, height))
+    ]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return 1 - sides[0] * sides[1] / np.where(areas > 0, areas, np.inf)
+
+
+_SOUND = {
+    "id": lambda value: type(value) in (int, str) and (type(value) is str or is_number(value)),
+    "bbox": is_box,
+    "area": is_number,
+    "iscrowd": lambda value: value in (0, 1) and isinstance(value, int),
+    "file_name": is_text,
+    "name": is_text,
+    "height": lambda value: is_number(value) and value > 0 and value == int(value),
+}
+_SOUND |= {"image_id": _SOUND["id"], "category_id": _SOUND["id"], "width": _SOUND["height"]}
+_MEANT = {"bbox": "bbox of four numbers", "height": "height and width above 0", "width": "height and width above 0"}
+
+
+def _broken_records(records: list, keys: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
     places = []
     for index, record in enumerate(records):
-        lacking = [key for key in keys if not isinstance(record, dict) or key not in record]
-        if not lacking:
-            lacking = [f"a usable {key}" for key in keys if not isinstance(record[key], _KINDS.get(key, object))]
-        if not lacking and "bbox" in keys and not _is_box(record["bbox"]):
-            lacking = ["bbox of four numbers"]
-        if not lacking and "height" in keys and not _has_size(record):
-            lacking = ["height and width above 0"]
-        if lacking:
-            places.append(f"entry {index} lacks {', '.join(lacking)}")
+        own = [*keys, *(key for key in optional if isinstance(record, dict) and key in record)]
+        if isinstance(record, dict) and all(key in record and _SOUND[key](record[key]) for key in own):
+            continue
+        lacking = [key for key in own if not isinstance(record, dict) or key not in record]
+        lacking = lacking or [_MEANT.get(key, f"a usable {key}") for key in own if not _SOUND[key](record[key])]
+        places.append(f"entry {index} lacks {', '.join(dict.fromkeys(lacking))}")
+    kinds = {type(record["id"]) for record in records} if not places else ()
+    if len(kinds) > 1:
+        places.append("ids, of which some are numbers and some are texts")
     return places
-
-
-def _is_box(box: Any) -> bool:
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(x, int | float) for x in box)
-
-
-def _has_size(image: dict) -> bool:
-    return all(isinstance(image[key], int | float) and image[key] > 0 for key in ("height", "width"))
 
 
 def _category_faults(categories: list[dict], classes: Sequence[str]) -> list[Fault]:
@@ -234,7 +228,7 @@ def _names_in(folder: str) -> set[str]:
         return set()
 
 
-def _box_faults(images: list[dict], annotations: list[dict]) -> list[Fault]:
+def _box_faults(images: list[dict], annotations: list[dict], clipped: float) -> list[Fault]:
     if not annotations:
         return []
     by_id = {image["id"]: image for image in images}
@@ -246,6 +240,7 @@ def _box_faults(images: list[dict], annotations: list[dict]) -> list[Fault]:
     empty = (boxes[:, 2] < 1) | (boxes[:, 3] < 1) | (areas <= 0)
     corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
     outside = reaches_outside(corners, sizes[:, 0], sizes[:, 1]) & ~empty
+    far = outside & ~(share_outside(corners, sizes[:, 0], sizes[:, 1]) <= clipped)  # NaN is far
 
     def places(chosen: np.ndarray) -> list[str]:
         return [_place(known[index], by_id) for index in np.flatnonzero(chosen)]
@@ -254,11 +249,62 @@ def _box_faults(images: list[dict], annotations: list[dict]) -> list[Fault]:
     all_crowds = len(crowds) == np.count_nonzero(~empty)
     return found(
         {
-            "box outside": places(outside),
+            "box outside": places(far),
+            "clipped box": places(outside & ~far),
             "empty box": places(empty),
             "only crowds": crowds if all_crowds else [],
-        }
+        },
+        share=f"{clipped:g}",
     )
+
+
+# Masks of objects.
+
+
+def _shape_faults(images: list[dict], annotations: list[dict], masks: bool) -> dict[str, list[str]]:
+    """Places of each kind of fault of the segmentations; those that are absent where ``masks`` are used."""
+    sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+    places = defaultdict(list)
+    for entry in annotations:
+        shape = entry.get("segmentation")
+        if shape is None or shape == [] or shape == {}:
+            kind = "no segmentation" if masks else ""
+        elif isinstance(shape, dict):
+            kind = _rle_fault(shape, sizes.get(entry["image_id"]))
+        else:
+            kind = _polygon_fault(shape, entry["bbox"], sizes.get(entry["image_id"], (0, 0)))
+        if kind:
+            places[kind].append(str(entry["id"]))
+    return places
+
+
+def _polygon_fault(shape: Any, box: list[float], size: tuple[int, int]) -> str:
+    if not isinstance(shape, list):
+        return "broken polygon"
+    if is_number(shape[0]):
+        return "flat polygon"
+    if not all(map(is_polygon, shape)):
+        return "broken polygon"
+    x, y, width, height = box
+    in_image = x >= -BORDER_TOLERANCE and y >= -BORDER_TOLERANCE
+    in_image = in_image and x + width <= size[1] + BORDER_TOLERANCE and y + height <= size[0] + BORDER_TOLERANCE
+    if not in_image or width < 1 or height < 1:
+        return ""  # a fault of the box, which is told
+    left, right = min(min(p[::2]) for p in shape), max(max(p[::2]) for p in shape)
+    top, bottom = min(min(p[1::2]) for p in shape), max(max(p[1::2]) for p in shape)
+    inside = max(0, min(right, x + width) - max(left, x)) * max(0, min(bottom, y + height) - max(top, y))
+    union = (right - left) * (bottom - top) + width * height - inside
+    return "mask beside box" if inside < _LEAST_OVERLAP * union else ""
+
+
+def _rle_fault(shape: dict[str, Any], size: tuple[int, int] | None) -> str:
+    counts, own = shape.get("counts"), shape.get("size")
+    if not isinstance(own, list) or len(own) != 2 or (size and tuple(own) != size):
+        return "RLE size"
+    if isinstance(counts, str):
+        return "" if counts and all("0" <= letter <= "o" for letter in counts) else "broken RLE"  # COCO's 6 bits
+    sound = isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts)
+    return "" if sound and size and sum(counts) == size[0] * size[1] else "broken RLE"
 
 
 def _place(annotation: dict, images: dict) -> str:

@@ -11,7 +11,9 @@ from mmengine.config import Config, ConfigDict
 
 from ...errors import InputError, listed
 from ..classification.prepare import prepare_classification
-from .coco_check import category_names, forget_annotations
+from .coco_check import CLIPPED_SHARE, category_names
+from .coco_config import drop_unused_masks, import_in, point_to_coco, share_files
+from .coco_file import keep_annotations
 from .datasets import (
     PHASES,
     check_datasets,
@@ -47,6 +49,7 @@ def configure_data(
     void: Sequence[int] = (),
     overrides: Mapping[str, Any] | None = None,
     bad_boxes: str = "refuse",
+    clipped: float = CLIPPED_SHARE,
     checkpoint: Mapping[str, Any] | None = None,
 ) -> None:
     """Point ``cfg`` to its data, fit it to them and check them; a demo's data are drawn if they are missing.
@@ -61,6 +64,7 @@ def configure_data(
         void: values of masks that are ignored.
         overrides: config entries of the command line, by dotted name; they stand.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
+        clipped: share of a box that may do so: it is clipped.
         checkpoint: of a classifier that will be evaluated or resumed.
 
     Raises:
@@ -70,12 +74,16 @@ def configure_data(
     try:
         if data_root:
             replace_data_root(cfg, data_root)
+            point_to_coco(cfg, data_root, phases)
         draw_missing_samples(cfg)
         if data_root or class_file or void:
             adopt_classes(cfg, phases, overrides, class_file, void)
-        check_datasets(cfg, phases, bad_boxes)
-    finally:
-        forget_annotations()
+        drop_unused_masks(cfg)
+        check_datasets(cfg, phases, bad_boxes, clipped)
+        share_files(cfg, phases)
+    except BaseException:
+        keep_annotations({})
+        raise
     prepare_classification(cfg, phases, overrides, checkpoint)
 
 
@@ -249,7 +257,7 @@ def _labels(
 def _point_to(cfg: Config, folder: MaskFolder, labels: Labels) -> None:
     """Have all phases read ``folder``."""
     importlib.import_module(_MASKS_MODULE)
-    _import_in(cfg)
+    import_in(cfg, _MASKS_MODULE)
     named = labels.named
     names = tuple(named.values())
     for phase, dataset in phase_datasets(cfg, PHASES):
@@ -286,13 +294,6 @@ def _annotation_steps(part: Any) -> Iterator[ConfigDict]:
     if isinstance(part, list | tuple):
         for item in part:
             yield from _annotation_steps(item)
-
-
-def _import_in(cfg: Config) -> None:
-    """Name the module of the data set in ``cfg``, so that a dumped config finds it."""
-    imports = cfg.get("custom_imports") or dict(imports=[], allow_failed_imports=False)
-    modules = [imports["imports"]] if isinstance(imports["imports"], str) else list(imports["imports"])
-    cfg.custom_imports = dict(imports, imports=list(dict.fromkeys([*modules, _MASKS_MODULE])))
 
 
 def _lies_under(path: str, root: str) -> bool:

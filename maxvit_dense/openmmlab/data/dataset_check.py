@@ -7,13 +7,16 @@ from pathlib import Path
 
 from ...errors import InputError
 from ..classification.folders import SPLIT_NAMES, class_folders, folder_faults
-from .coco_check import category_names, inspect_coco, nothing_left, read_annotations
+from .coco_check import MIN_SIZE, category_names, inspect_coco, training_faults
+from .coco_file import find_coco, keep_annotations, read_annotations
 from .faults import found
 from .image_check import SUFFIXES, size_faults
 from .mask_check import check_mask_folder
 from .mask_layouts import find_mask_folder
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
 from .voc_yolo import is_voc, is_yolo, read_class_file, read_voc, read_yolo
+
+_FILTERED = dict(min_size=MIN_SIZE, filter_empty_gt=True)  # as the configs' data sets do
 
 
 def check_dataset(
@@ -52,7 +55,7 @@ def find_layout(root: Path) -> str:
     """
     if not root.is_dir():
         raise InputError(f"There is no folder {root}. Give that of a data set.")
-    if _coco_files(root):
+    if find_coco(root):
         return "COCO"
     if is_voc(root):
         return "VOC"
@@ -72,26 +75,22 @@ def find_layout(root: Path) -> str:
 # COCO, and what is read as if it were.
 
 
-def _coco_files(root: Path) -> dict[str, Path]:
-    files = sorted((root / "annotations").glob("instances_*.json")) if (root / "annotations").is_dir() else []
-    return {path.stem.removeprefix("instances_"): path for path in files}
-
-
 def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
     splits, names = [], None
-    for name, path in _coco_files(root).items():
-        split = SplitReport(name, "boxes")
+    for found_split in find_coco(root):
+        split = SplitReport(found_split.name, "boxes")
         splits.append(split)
         try:
-            content, own = read_annotations(str(path)), list(classes or category_names(str(path)))
+            content, own = read_annotations(found_split.path), list(classes or category_names(str(found_split.path)))
         except InputError as error:
             split.faults += found({"annotation file": [str(error).removesuffix(".")]})
             continue
         names = names or own
         if own != names:
             split.faults += found({"other categories": sorted({*own} ^ {*names}) or ["another order"]})
-        _inspect(split, content, own, root / name, decode, progress)
-    add_absent(splits)
+        _inspect(split, content, own, found_split.images, decode, progress, found_split.split)
+    add_absent(splits, [each.split for each in find_coco(root)])
+    keep_annotations({})
     return Report("COCO", names or [], splits)
 
 
@@ -106,18 +105,24 @@ def _source(root: Path, classes: Sequence[str], decode: bool, progress: Progress
             continue
         folders = {item.path.name: item.path.parent for item in items}
         content = source.coco(name)
-        _inspect(split, content, source.classes, folders[items[0].path.name], decode, progress)
+        _inspect(split, content, source.classes, folders[items[0].path.name], decode, progress, name)
     splits[0].faults += source.faults()  # of files that belong to no split, perhaps
     return Report(source.kind, source.classes, splits)
 
 
 def _inspect(
-    split: SplitReport, content: dict, classes: list[str], image_dir: Path, decode: bool, progress: Progress
+    split: SplitReport,
+    content: dict,
+    classes: list[str],
+    image_dir: Path,
+    decode: bool,
+    progress: Progress,
+    part: str,
 ) -> None:
-    """Count and check what is in COCO's format."""
-    training = split.name.startswith("train")
-    faults = inspect_coco(content, str(image_dir), classes, evaluated=not training)
-    split.faults += faults + (nothing_left(content, faults) if training else [])
+    """Count and check what is in COCO's format, as ``part``: "train", "val", ..."""
+    training = part == "train"
+    faults = inspect_coco(content, str(image_dir), classes, evaluated=not training, shapes=True)
+    split.faults += faults + (training_faults(content, faults, _FILTERED) if training else [])
     if any(fault.kind.endswith(" entry") for fault in faults):
         return
     label = {category["id"]: index for index, category in enumerate(content["categories"])}

@@ -12,7 +12,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ...errors import InputError
-from .coco_check import absent_files, inspect_coco, nothing_left, reaches_outside, read_annotations
+from .coco_check import CLIPPED_SHARE, absent_files, inspect_coco, share_outside, training_faults
+from .coco_file import read_annotations
 from .faults import found, refuse
 from .mask_data import Labels
 from .mask_layouts import IGNORED_LABEL
@@ -29,13 +30,19 @@ class DropOutsideBoxes(BaseTransform):
     """Leave out annotated instances whose box reaches outside the image (``--bad-boxes skip``).
 
     Stands first in a pipeline: it needs only what the data set read from the annotation file.
+
+    Args:
+        clipped: share of a box that may lie outside: the pipeline clips it.
     """
+
+    def __init__(self, clipped: float = CLIPPED_SHARE):
+        self.clipped = clipped
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Filter ``results["instances"]`` by their ``bbox`` (x1, y1, x2, y2 in pixels)."""
         instances = results.get("instances", [])
         boxes = np.array([item["bbox"] for item in instances], dtype=np.float64).reshape(-1, 4)
-        outside = reaches_outside(boxes, results["width"], results["height"])
+        outside = ~(share_outside(boxes, results["width"], results["height"]) <= self.clipped)
         kept = [item for item, out in zip(instances, outside, strict=True) if not out]
         return {**results, "instances": kept}
 
@@ -72,11 +79,13 @@ def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, Config
     for phase, dataset in phase_datasets(cfg, phases):
         path = _joined(dataset, dataset.get("ann_file", ""))
         dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
-        if dataset_class.load_data_list.__module__ == _COCO_LOADER and not _is_remote(path):
+        if dataset_class.load_data_list.__module__ == _COCO_LOADER and not is_remote(path):
             yield phase, dataset, path
 
 
-def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse") -> None:
+def check_datasets(
+    cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse", clipped: float = CLIPPED_SHARE
+) -> None:
     """Check the files that the data sets and evaluators of ``phases`` will read, before anything is written.
 
     With ``bad_boxes="skip"`` the training pipelines of ``cfg`` get a step that leaves such boxes out.
@@ -91,7 +100,7 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
     phases = tuple(phases)
     for phase, dataset in phase_datasets(cfg, phases):
         root = dataset.get("data_root") or ""
-        if _is_remote(root) or _is_remote(dataset.get("ann_file", "")):
+        if is_remote(root) or is_remote(dataset.get("ann_file", "")):
             continue
         if root and not os.path.isdir(root):
             raise InputError(
@@ -100,19 +109,19 @@ def check_datasets(cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse"
             )
         dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
         if dataset_class.load_data_list.__module__ == _COCO_LOADER:
-            _check_coco(dataset, dataset_class, phase, bad_boxes)
+            _check_coco(dataset, dataset_class, phase, bad_boxes, clipped)
         elif is_segmentation(dataset_class):
             _check_segmentation(dataset, dataset_class, phase)
     for evaluator in evaluators(cfg, phases):
         file = evaluator.get("ann_file") or ""
-        if file and not _is_remote(file) and not os.path.isfile(file):
+        if file and not is_remote(file) and not os.path.isfile(file):
             raise InputError(
                 f"There is no annotation file {file} for {evaluator['type']}. Check --data-root, or set "
                 "val_evaluator.ann_file and test_evaluator.ann_file with --cfg-options."
             )
 
 
-def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str) -> None:
+def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str, clipped: float) -> None:
     training = phase == "train"
     path = _joined(dataset, dataset.get("ann_file", ""))
     content, prefix = read_annotations(path), dataset.get("data_prefix", {}).get("img", "")
@@ -122,10 +131,12 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
         classes=dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ()),
         masks=any(step.get("with_mask", False) for step in dataset.get("pipeline", [])),
         evaluated=not training,
+        clipped=clipped,
     )
     refuse((fault for fault in faults if (bad_boxes, fault.kind) != ("skip", "box outside")), path)
     if training:
-        refuse(nothing_left(content, faults), path)
+        faults += training_faults(content, faults, dataset.get("filter_cfg"))
+        refuse((fault for fault in faults if fault.kind == "nothing left"), path)
     _logger.info("%s: %d images, %d boxes", path, len(content["images"]), len(content["annotations"]))
     for fault in faults:
         _logger.warning("%s: %s", path, fault)
@@ -134,7 +145,7 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
         check_images({file: (image["width"], image["height"]) for file, image in images}, path)
         dataset["pipeline"] = add_check(dataset["pipeline"])
     if training and any(fault.kind == "box outside" for fault in faults):
-        dataset["pipeline"] = [dict(type="DropOutsideBoxes"), *dataset["pipeline"]]
+        dataset["pipeline"] = [dict(type="DropOutsideBoxes", clipped=clipped), *dataset["pipeline"]]
 
 
 def _check_segmentation(dataset: ConfigDict, dataset_class: type, phase: str) -> None:
@@ -210,5 +221,5 @@ def _joined(dataset: ConfigDict, path: str) -> str:
     return os.path.join(dataset.get("data_root") or "", path)
 
 
-def _is_remote(path: str) -> bool:
+def is_remote(path: str) -> bool:
     return "://" in path

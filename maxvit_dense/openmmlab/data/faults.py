@@ -26,6 +26,7 @@ class _Kind(NamedTuple):
     fatal: bool = True
 
 
+_FIX = "check-dataset --fix OUT writes a mended copy."
 _EXPORT, _COPY = "Export the annotations again.", "Copy or export them again."
 _UNIQUE, _NAMES = "Ids must be unique.", "Give each its own name."
 _CONFIG_CLASSES = (
@@ -45,9 +46,41 @@ _KINDS = {
     "dangling annotation": _Kind(
         "annotations of an image or a category that is not listed", "Remove them or list what they refer to."
     ),
-    "no segmentation": _Kind("annotations without a segmentation", "Add them, or train boxes only."),
+    "no segmentation": _Kind(
+        "annotations without a segmentation",
+        "Train a model of boxes (RetinaNet, DINO), or let boxes stand for them: convert-dataset --boxes-as-masks.",
+    ),
+    "flat polygon": _Kind(
+        "segmentations are one list of numbers, not a list of polygons", f"Put it in brackets once more. {_FIX}"
+    ),
+    "broken polygon": _Kind(
+        "segmentations have a polygon of fewer than three points, or of an odd number of numbers", _EXPORT
+    ),
+    "mask beside box": _Kind("polygons that lie elsewhere than their box", _EXPORT),
+    "RLE size": _Kind("segmentations (RLE) are of another size than their image", _EXPORT),
+    "broken RLE": _Kind("segmentations (RLE) have counts that do not fill their image", _EXPORT),
+    "clipped box": _Kind(
+        "boxes reach a little outside their image, by no more than {share} of their area", "Training clips them.", False
+    ),
+    # Put right on reading
+    "backslash": _Kind("file names with backslashes", "They are read as slashes.", False),
+    "no iscrowd": _Kind("annotations without iscrowd", "0 is taken.", False),
+    "no area": _Kind("annotations without an area", "That of the polygons or the box is taken.", False),
+    "swapped corners": _Kind("boxes with swapped corners", "They are read the right way round.", False),
+    # What training leaves out
+    "small image": _Kind(
+        "images have a side under {least} pixels, and training leaves them out",
+        "--cfg-options train_dataloader.dataset.filter_cfg.min_size=1 keeps them.",
+        False,
+    ),
+    "bare image": _Kind(
+        "images without objects, which training leaves out",
+        "--cfg-options train_dataloader.dataset.filter_cfg.filter_empty_gt=False keeps them.",
+        False,
+    ),
     "box outside": _Kind(
-        "boxes reach outside their image", "Correct them, or leave them out of training with --bad-boxes skip."
+        "boxes reach outside their image",
+        "Correct them, leave them out of training with --bad-boxes skip, or clip more with --clip-boxes SHARE.",
     ),
     # mmdet leaves these out by itself, and COCO's own train2017 has two: no reason to refuse a file.
     "empty box": _Kind("boxes less than a pixel wide or high, or without area", "Training leaves them out.", False),
@@ -72,12 +105,18 @@ _KINDS = {
         "split with fewer classes than two, which leaves nothing to tell apart",
         "Give the folder that holds one folder a class.",
     ),
-    "absent split": _Kind("split that training needs is not there", "Set some images apart for it."),
+    "absent split": _Kind(
+        "split that training needs is not there", "Set some images apart for it: convert-dataset draws some."
+    ),
     "only crowds": _Kind(
         "objects, all that there are, are crowds (iscrowd 1, or difficult), which no model learns from or is rated by",
         "Take the flag off each that is one object.",
     ),
-    "nothing left": _Kind("annotation file leaves nothing to train on", "Annotate some objects."),
+    "nothing left": _Kind(
+        "annotation file leaves nothing to train on",
+        "Annotate some objects; small images are kept with "
+        "--cfg-options train_dataloader.dataset.filter_cfg.min_size=1.",
+    ),
     "class folders": _Kind("class folders of one split only", "Give both splits the same class folders."),
     # Files
     "empty split": _Kind("split without images", "Add images."),

@@ -1,7 +1,7 @@
 """What a reading of a data set found: its splits, their images, classes and faults."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,9 +55,9 @@ class SplitReport:
         return facts
 
 
-def add_absent(splits: list[SplitReport]) -> None:
-    """Add a fault of each split that training reads and that is not among ``splits``."""
-    names = [split.name for split in splits]
+def add_absent(splits: list[SplitReport], parts: Sequence[str] = ()) -> None:
+    """Add a fault of each split that training reads and that is not among ``parts``, by default the splits' names."""
+    names = parts or [split.name for split in splits]
     absent = [need for need in ("train", "val") if not any(name.startswith(need) for name in names)]
     splits[0].faults += found({"absent split": absent})
 
