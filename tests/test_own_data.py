@@ -365,7 +365,7 @@ BAD = [
     ("yolo", lambda r: first(r, "images/train/*").write_text("no"), "images cannot be read"),
     ("yolo", lambda r: (r / "data.yaml").write_text("names: [a, a, b]"), "classes named twice: a"),
     ("yolo", lambda r: (r / "data.yaml").unlink(), "names no classes"),
-    ("yolo", lambda r: shutil.rmtree(r / "labels"), "neither a VOC folder"),
+    ("yolo", lambda r: shutil.rmtree(r / "labels"), "none of the known layouts"),
 ]
 
 

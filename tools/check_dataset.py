@@ -14,15 +14,21 @@ from ._arguments import add_void_argument
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Count images, sizes and classes of a data set in the layout of COCO, ADE20K (images and masks), "
-        "ImageFolder, Pascal VOC or YOLO, and list what is broken, missing or mistaken. Only reads. Exit code 0: fit "
-        "to train on, 1: training would fail or learn from something else than people see, 2: wrong usage."
+        description="Count images, sizes and classes of a data set in any known layout (COCO, images and masks, class "
+        "folders, Pascal VOC, YOLO, labelme, labelImg), and list what is broken, missing or mistaken. Only reads. Exit "
+        "code 0: fit to train on, 1: training would fail or learn from something else than people see, 2: wrong usage."
     )
     parser.add_argument("data", help="folder of the data set")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw samples with their annotations into this picture")
     parser.add_argument("--samples", type=int, default=12, metavar="N", help="images a split on it (%(default)s)")
     parser.add_argument("--classes", metavar="FILE", help="class names in the order of labels, one a line or in JSON")
     add_void_argument(parser)
+    parser.add_argument(
+        "--fix",
+        metavar="OUT",
+        help="write a COCO data root there, in which what has one right answer is put right: boxes clipped, corners "
+        "swapped back, area and iscrowd added, ids made unique, rotated images turned upright",
+    )
     parser.add_argument("--quick", action="store_true", help="read image headers only, which misses truncated images")
     return parser
 
@@ -48,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab.data import dataset_check, dataset_report
 
+    if args.fix:
+        return _fix(args)
     try:
         report = dataset_check.check_dataset(args.data, args.classes, not args.quick, _show_progress, args.void)
     except InputError as error:
@@ -60,6 +68,30 @@ def main(argv: list[str] | None = None) -> int:
             return _fail(f"{args.sheet} cannot be written: {error}.")
         print(f"{drawn} images drawn in {args.sheet}")
     return int(report.fails)
+
+
+def _fix(args: argparse.Namespace) -> int:
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab.data import convert, formats
+    from maxvit_dense.openmmlab.data.sources import VAL_FRACTION, read_class_file
+
+    root = Path(args.data)
+    try:
+        kind = formats.find_format(root)
+        if kind not in formats.FORMATS:
+            return _fail(f"--fix mends boxes and polygons; {root} ({kind}) has none. Mend what is listed without it.")
+        if kind == "COCO":
+            formats.check_coco(root, convert.MENDABLE)
+        classes = read_class_file(args.classes) if args.classes else ()
+        source = formats.FORMATS[kind].read(root, classes, VAL_FRACTION)
+        mended = source.mend()
+        convert.write_coco(source, root, args.fix)
+    except InputError as error:
+        return _fail(error)
+    told = [f"{count} {what}" for what, count in mended.items()]
+    told += [f"{fault.count} {fault.kind}" for fault in source.faults()]
+    print(f"{args.fix}: a mended copy of {root} ({kind}). Put right: {', '.join(told) or 'nothing'}.")
+    return 0
 
 
 def _fail(message: object) -> int:

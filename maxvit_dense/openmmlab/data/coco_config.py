@@ -12,6 +12,7 @@ from mmengine.config import Config
 from ...errors import InputError
 from .coco_file import CocoSplit, find_coco, keep_annotations
 from .datasets import PHASES, coco_files, evaluators, is_remote
+from .formats import FORMATS, MASKS, find_format
 
 _MODULE = "maxvit_dense.openmmlab.data.coco_dataset"
 _SHARED = {"CocoDataset": "CocoFileDataset", "CocoMetric": "CocoFileMetric"}
@@ -31,6 +32,7 @@ def point_to_coco(cfg: Config, root: str | os.PathLike, phases: Iterable[str]) -
         return
     splits = {split.split: split for split in find_coco(root)}
     if not splits:
+        _refuse_other_formats(Path(root))
         return  # the check says what is missing
     for phase, _ in files:
         if not any(name in splits for name in _WANTED[phase]):
@@ -44,6 +46,20 @@ def point_to_coco(cfg: Config, root: str | os.PathLike, phases: Iterable[str]) -
         found = next((splits[name] for name in _WANTED[phase] if name in splits), None)
         if found:
             _point(cfg, phase, found, Path(root))
+
+
+def _refuse_other_formats(root: Path) -> None:
+    try:
+        kind = find_format(root)
+    except InputError:
+        return
+    if kind in FORMATS:
+        raise InputError(
+            f"{root} is a {kind} data set, and this config reads COCO's. Convert it in one command, then give OUT as "
+            f"--data-root: maxvit-dense convert-dataset {root} OUT."
+        )
+    there, family = ("images and masks", "segmentation") if kind == MASKS else ("class folders", "classification")
+    raise InputError(f"{root} holds {there}, and this config reads COCO's boxes. Take a config of {family}.")
 
 
 def _point(cfg: Config, phase: str, split: CocoSplit, root: Path) -> None:

@@ -23,7 +23,7 @@ _DEPTH = ("*.json", "*/*.json", "*/*/*.json")
 _MOST_FILES = 200  # JSON files that are looked into: a folder of labelme's has one an image
 _TRIED = 20  # images that are looked for in a folder
 
-_SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words} | {"test": "test"}
+SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words} | {"test": "test"}
 
 
 _kept: dict[tuple[str, int, int], dict[str, Any]] = {}  # by real path, time of change and size
@@ -224,7 +224,7 @@ def _split_of(path: Path, root: Path, parents: bool = True) -> str:
     names = [path.stem, *(reversed(path.relative_to(root).parts[:-1]) if parents else ())]
     for name in names:
         words = re.findall("[a-z]+", name.lower())
-        found = next((_SPLIT_WORDS[word] for word in words if word in _SPLIT_WORDS), None)
+        found = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
         if found:
             return found
     return "all"
@@ -254,7 +254,7 @@ def _image_folder(path: Path, name: str, root: Path) -> Path:
 
 
 def _split_folders(name: str, root: Path) -> Iterator[Path]:
-    split = _SPLIT_WORDS.get(re.sub("[^a-z]", "", name.lower()), name)
+    split = SPLIT_WORDS.get(re.sub("[^a-z]", "", name.lower()), name)
     for alias in SPLITS.get(split, (split,)):
         yield root / alias
         yield root / "images" / alias

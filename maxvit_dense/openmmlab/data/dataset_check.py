@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...errors import InputError
-from ..classification.folders import SPLIT_NAMES, class_folders, folder_faults
+from ..classification.folders import class_folders, folder_faults
 from .coco_check import MIN_SIZE, category_names, inspect_coco, training_faults
 from .coco_file import find_coco, keep_annotations, read_annotations
 from .faults import found
+from .formats import FOLDERS, FORMATS, MASKS, find_format, split_folders
 from .image_check import SUFFIXES, size_faults
 from .mask_check import check_mask_folder
-from .mask_layouts import find_mask_folder
+from .sources import VAL_FRACTION, read_class_file
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
-from .voc_yolo import is_voc, is_yolo, read_class_file, read_voc, read_yolo
 
 _FILTERED = dict(min_size=MIN_SIZE, filter_empty_gt=True)  # as the configs' data sets do
 
@@ -29,7 +29,7 @@ def check_dataset(
     """Recognise the layout of the data set in ``root`` and read all of it.
 
     Args:
-        root: folder in the layout of COCO, ADE20K (images and masks), ImageFolder, Pascal VOC or YOLO.
+        root: folder in any layout that ``formats`` knows.
         class_file: names in the order of labels, for layouts whose files may not have them: one a line, or a JSON
             list; for masks also a JSON object of value and name.
         decode: read the pixels of all images; else only their headers, which misses truncated files.
@@ -40,36 +40,13 @@ def check_dataset(
         InputError: the layout is not known, or so broken that nothing can be counted.
     """
     root = Path(root)
-    layout = find_layout(root)
-    if layout == "masks":
+    name = find_format(root)
+    if name == MASKS:
         return check_mask_folder(root, class_file, decode, progress, void)
-    read = {"COCO": _coco, "VOC": _source, "YOLO": _source, "ImageFolder": _folders}[layout]
-    return read(root, read_class_file(class_file) if class_file else (), decode, progress)
-
-
-def find_layout(root: Path) -> str:
-    """The layout of a folder: "COCO", "VOC", "YOLO", "masks" or "ImageFolder".
-
-    Raises:
-        InputError: it is none of them.
-    """
-    if not root.is_dir():
-        raise InputError(f"There is no folder {root}. Give that of a data set.")
-    if find_coco(root):
-        return "COCO"
-    if is_voc(root):
-        return "VOC"
-    if is_yolo(root):
-        return "YOLO"
-    if find_mask_folder(root):
-        return "masks"
-    if any({*class_folders(folder)} - {"images", "labels"} for folder in _split_folders(root).values()):
-        return "ImageFolder"
-    raise InputError(
-        f"{root} has none of the known layouts: annotations/instances_*.json (COCO), images/ and annotations/ or "
-        "masks/ (segmentation), train/<class>/ (ImageFolder), Annotations/ and JPEGImages/ (VOC), images/ and labels/ "
-        "(YOLO). Give the folder that holds these."
-    )
+    classes = read_class_file(class_file) if class_file else ()
+    if name == FOLDERS:
+        return _folders(root, classes, decode, progress)
+    return (_coco if name == "COCO" else _source)(root, classes, decode, progress)
 
 
 # COCO, and what is read as if it were.
@@ -95,7 +72,7 @@ def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) 
 
 
 def _source(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
-    source = (read_voc if is_voc(root) else read_yolo)(root, classes)
+    source = FORMATS[find_format(root)].read(root, classes, VAL_FRACTION)
     splits = []
     for name, items in source.splits.items():
         split = SplitReport(name, "boxes")
@@ -103,11 +80,13 @@ def _source(root: Path, classes: Sequence[str], decode: bool, progress: Progress
         if not items:
             split.faults += found({"empty split": [name]})
             continue
-        folders = {item.path.name: item.path.parent for item in items}
-        content = source.coco(name)
-        _inspect(split, content, source.classes, folders[items[0].path.name], decode, progress, name)
+        folder = source.folder(name)
+        _inspect(split, source.coco(name, folder), source.classes, folder, decode, progress, name)
+    if not splits:
+        raise InputError(f"{root} ({source.kind}) holds no images with annotations.")
     splits[0].faults += source.faults()  # of files that belong to no split, perhaps
-    return Report(source.kind, source.classes, splits)
+    remark = f"{VAL_FRACTION:.0%} of the images drawn for validation" if source.divided else ""
+    return Report(source.kind, source.classes, splits, remark)
 
 
 def _inspect(
@@ -148,19 +127,9 @@ def _inspect(
 # Class folders.
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split, as training finds it."""
-    found_at = {}
-    for split, names in SPLIT_NAMES.items():
-        folder = next((root / name for name in names if (root / name).is_dir()), None)
-        if folder:
-            found_at[split] = folder
-    return found_at
-
-
 def _folders(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
     splits, names = [], list(classes)
-    for name, folder in _split_folders(root).items():
+    for name, folder in split_folders(root).items():
         split, own = SplitReport(name, "images"), class_folders(folder)
         names = names or list(own)
         split.faults += found({"class folders": sorted({*own} ^ {*names})}) + folder_faults(folder)

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 
-from ...errors import listed
+from ...errors import InputError, listed
 from .faults import Fault, found
 from .image_check import ImageFacts, read_many
 from .mask_data import LABEL_MODES, Labels, MaskFacts, pair_files, read_labels, read_mask, repeated_names
@@ -71,30 +71,49 @@ def check_mask_folder(
     root: Path, class_file: str | os.PathLike | None, decode: bool, progress: Progress, void: Iterable[int] = ()
 ) -> Report:
     """Read all of a folder of images and masks; arguments as of ``dataset_check.check_dataset``."""
+    folder, labels, splits = _read(root, class_file, void, decode, progress)
+    if folder.known and not folder.class_file and not class_file:
+        remark = f"the classes of {folder.kind}; {folder.convention}"
+    elif folder.class_file or class_file:
+        remark = f"{folder.convention}, as far as the list of classes does not name them"
+    else:
+        remark = f"no list of classes, so each value is one; {folder.convention}"
+    add_absent(splits)
+    return Report(folder.kind, list(labels.named.values()), splits, remark)
+
+
+def read_folder(
+    root: Path, class_file: str | os.PathLike | None, void: Iterable[int] = ()
+) -> tuple[MaskFolder, Labels, list[Fault]]:
+    """A folder of images and masks, what its values mean, and all of its faults but that of a split that is missing."""
+    folder, labels, splits = _read(root, class_file, void, False, lambda *_: None)
+    return folder, labels, [fault for split in splits for fault in split.faults]
+
+
+def _read(
+    root: Path, class_file: str | os.PathLike | None, void: Iterable[int], decode: bool, progress: Progress
+) -> tuple[MaskFolder, Labels, list[SplitReport]]:
     folder = find_mask_folder(root)
+    if folder is None or not folder.splits:
+        raise InputError(
+            f"{root} has no folders of images and masks called train and val (training, validation, valid). Divide "
+            "both alike."
+        )
     labels = read_labels(folder, class_file, void)
     splits, read = [], []
     for name, files in folder.splits.items():
         split, masks = _read_split(name, files, decode, progress)
         splits.append(split)
         read.append(masks)
-    if not splits:
-        folder.split("train")  # says what is missing
-    if labels.named and not folder.known:
-        remark = f"{folder.convention}, as far as the list of classes does not name them"
-    elif labels.named:
-        remark = f"the classes of {folder.kind}; {folder.convention}"
-    else:
+    if not labels.named:
         labels = found_labels(folder, [facts for masks in read for _, facts, _ in masks], labels.void)
-        remark = f"no list of classes, so each value is one; {folder.convention}"
     for split, masks in zip(splits, read, strict=True):
         split.faults += mask_faults(masks, labels, folder.first)
         split.histogram = Counter(
             label for _, facts, _ in masks for label, value in enumerate(labels.named) if value in facts.values
         )
     splits[0].faults += class_faults(labels.named)
-    add_absent(splits)
-    return Report(folder.kind, list(labels.named.values()), splits, remark)
+    return folder, labels, splits
 
 
 def found_labels(folder: MaskFolder, masks: Iterable[MaskFacts], void: Set[int] = frozenset()) -> Labels:

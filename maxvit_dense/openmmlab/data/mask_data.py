@@ -17,7 +17,7 @@ from PIL import Image
 from ...errors import InputError
 from .image_check import SUFFIXES
 from .mask_layouts import IGNORED_LABEL, MaskFolder
-from .voc_yolo import read_class_file
+from .sources import read_class_file
 
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
 LABEL_MODES = ("L", "P", "1")  # one byte a pixel, or less

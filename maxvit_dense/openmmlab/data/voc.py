@@ -1,0 +1,144 @@
+"""Reads Pascal VOC's XML, in its own folders or as labelImg leaves it: beside the images or apart from them."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ...errors import InputError
+from .image_check import SUFFIXES, ImageFacts
+from .mask_layouts import voc_lists
+from .sources import SourceSet, add, bare_name, divide, images_by_stem, settle_classes, split_of
+
+_LOOKED_INTO = 20  # files, to see whether they are annotations
+
+
+def is_voc(root: Path) -> bool:
+    return (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir()
+
+
+def is_labelimg(root: Path) -> bool:
+    """Whether some XML file below a folder is an annotation of objects."""
+    return any(b"<annotation" in path.read_bytes()[:1000] for path in islice(_files(root), _LOOKED_INTO))
+
+
+def read_voc(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
+    """Read ``Annotations/*.xml``, ``JPEGImages/`` and, if there, the lists in ``ImageSets/Main/``.
+
+    Of the lists ``train`` and ``val`` count; ``trainval`` trains where there is no ``train``, and ``test`` then
+    evaluates. Boxes follow the VOC definition: corner pixels, counted from 1, belong to the box. A "difficult" object
+    gets ``iscrowd`` 1, which COCO's evaluation neither rewards nor punishes, as VOC's; both flags are kept beside it.
+
+    Args:
+        root: of the data set.
+        classes: names in the order of labels; by default those that occur, sorted.
+        val_fraction: of the images, drawn for validation where no list names them.
+
+    Raises:
+        InputError: there are no annotations, or a list cannot be read.
+    """
+    source = SourceSet("VOC")
+    files = {path.stem: path for path in sorted((root / "Annotations").glob("*.xml"))}
+    if not files:
+        raise InputError(f"{root / 'Annotations'} holds no .xml file. Give the folder above Annotations/ of a VOC set.")
+    folder = root / "JPEGImages"
+    images = images_by_stem(folder.iterdir() if folder.is_dir() else (), source)
+    listed = voc_lists(root / "ImageSets" / "Main")
+    lists = {split: _names(path) if path else None for split, path in listed.items()}
+    if not lists["train"] or lists["val"] is None:
+        lists = divide(lists["train"] or sorted(files), val_fraction, source)
+    for split, stems in lists.items():
+        source.splits[split] = []
+        for stem in stems:
+            add(source, split, stem, images.get(stem), files.get(stem), _read_xml)
+    settle_classes(source, classes)
+    return source
+
+
+def read_labelimg(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
+    """Read all annotations below a folder; each has the image of its name, the nearest where there are several.
+
+    Folders called train, val, ... divide them; of images without such a folder, a part is drawn. An image without an
+    annotation holds no object, as labelImg leaves those that were passed over. Arguments and errors as of ``read_voc``.
+    """
+    source, images = SourceSet("labelImg"), defaultdict(list)
+    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES):
+        images[path.stem].append(path)
+    pairs: dict[Path, Path] = {}
+    for path in _files(root):
+        found = max(images.get(path.stem, ()), key=lambda image: _nearness(image, path, root), default=None)
+        if found is None:
+            source.places["absent image"].append(f"{path.stem}, of {path.relative_to(root)}")
+        elif found in pairs:
+            source.places["duplicate name"].append(f"{pairs[found].relative_to(root)} and {path.relative_to(root)}")
+        else:
+            pairs[found] = path
+    by_split = defaultdict(list)
+    for image in (image for paths in images.values() for image in paths):
+        split = split_of(image, root)
+        by_split[split_of(pairs.get(image, image), root) if split == "all" else split].append(image)
+    for split, members in settle_splits(by_split, val_fraction, source).items():
+        source.splits[split] = []
+        for image in members:
+            add(source, split, image.stem, image, pairs.get(image), _read_xml, needed=False)
+    settle_classes(source, classes)
+    return source
+
+
+def settle_splits(by_split: dict[str, list[Path]], val_fraction: float, source: SourceSet) -> dict[str, list[Path]]:
+    """The images of "train" and "val": a part of them is drawn where no folder says it; test images stay apart."""
+    train = by_split.get("train") or by_split.get("all") or []
+    if by_split.get("val"):
+        return dict(train=train, val=by_split["val"])
+    return divide(train, val_fraction, source)
+
+
+def _nearness(image: Path, annotation: Path, root: Path) -> tuple[bool, int]:
+    """Whether two files are of the same split, and how many of their folders have the same names."""
+    shared = set(image.relative_to(root).parts[:-1]) & set(annotation.relative_to(root).parts[:-1])
+    return split_of(image, root) == split_of(annotation, root), len(shared)
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path for path in root.rglob("*.xml") if not path.name.startswith("."))
+
+
+def _read_xml(path: Path, facts: ImageFacts, source: SourceSet) -> list[dict]:
+    try:
+        tree = ElementTree.parse(path).getroot()
+        size = tuple(int(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+        objects = [_object(node, path, source) for node in tree.iter("object")]
+    except (ElementTree.ParseError, UnicodeDecodeError, TypeError, ValueError, OverflowError) as error:
+        source.places["broken annotation"].append(f"{path.name} ({error})")
+        return []
+    if all(size) and size != (facts.width, facts.height):
+        source.places["image size"].append(
+            f"{path.name} (annotated {size[0]}x{size[1]}, read {facts.width}x{facts.height})"
+        )
+    return objects
+
+
+def _object(node: ElementTree.Element, path: Path, source: SourceSet) -> dict:
+    name = (node.findtext("name") or "").strip()
+    if not name:
+        raise ValueError("an object without a name")
+    corners = [node.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
+    if None in corners:
+        raise ValueError(f"{name} without xmin, ymin, xmax, ymax")
+    x1, y1, x2, y2 = map(float, corners)
+    (left, right), (top, bottom) = sorted((x1, x2)), sorted((y1, y2))
+    if (left, top) != (x1, y1):
+        source.places["swapped corners"].append(f"{name} in {path.name}")
+    flags = {key: int(node.findtext(key) or 0) for key in ("difficult", "truncated")}
+    box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
+    return dict(name=name, bbox=box, iscrowd=int(flags["difficult"] > 0), **flags)
+
+
+def _names(path: str | os.PathLike) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"List {path} cannot be read ({error}). It holds one name a line.") from error
+    return list(dict.fromkeys(bare_name(line) for line in lines if line.strip()))

@@ -1,0 +1,151 @@
+"""Reads YOLO's text annotations: boxes, polygons, and the boxes of poses."""
+
+from collections.abc import Sequence
+from functools import partial
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...errors import InputError
+from .image_check import ImageFacts
+from .mask_layouts import SPLITS
+from .sources import SourceSet, add, class_list, divide, images_by_stem, read_class_file
+
+
+def is_yolo(root: Path) -> bool:
+    return bool(_folders(root))
+
+
+def read_yolo(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
+    """Read ``images/`` and ``labels/``, divided into ``train/`` and ``val/`` below or above them, or not.
+
+    A label line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon (an oriented box is one
+    of four points); in parts of the image's size, as it is seen upright. With ``kpt_shape`` in ``data.yaml`` a line is
+    a box and key points, and the box is taken. An image without a label file holds no object.
+
+    Args:
+        root: of the data set.
+        classes: names in the order of labels; by default those of ``data.yaml`` (or another ``.yaml`` with
+            ``names``, whose keys count if it has some), or of ``classes.txt`` in the root or in ``labels/``.
+        val_fraction: as of ``voc.read_voc``.
+
+    Raises:
+        InputError: no images or no class names are found.
+    """
+    source, options = SourceSet("YOLO"), _options(root)
+    names = dict(enumerate(classes)) if classes else _names(options, root)
+    source.classes = class_list(names.values(), source)
+    read = partial(_read_lines, names=names, points=_key_points(options, root))
+    for split, (image_dir, label_dir) in _folders(root).items():
+        images = images_by_stem(image_dir.iterdir(), source)
+        labels = {path.stem: path for path in sorted(label_dir.glob("*.txt")) if path.name != "classes.txt"}
+        stems = sorted({*images, *labels})
+        lists = divide(stems, val_fraction, source) if split == "all" else {split: stems}
+        for name, members in lists.items():
+            source.splits[name] = []
+            for stem in members:
+                add(source, name, stem, images.get(stem), labels.get(stem), read, needed=False)
+    if not any(source.splits.values()):
+        raise InputError(f"{root} holds no images in images/ (or train/images/). Give the folder of a YOLO data set.")
+    if "val" not in source.splits and source.splits.get("train"):
+        items = source.splits["train"]
+        lists = divide(range(len(items)), val_fraction, source)
+        source.splits = {split: [items[index] for index in chosen] for split, chosen in lists.items()}
+    return source
+
+
+def _read_lines(
+    path: Path, facts: ImageFacts, source: SourceSet, names: dict[int, str], points: int
+) -> list[dict[str, Any]]:
+    objects = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        place = f"{path.name} line {number}"
+        try:
+            label, *values = (float(value) for value in line.split())
+            shape = _shape(values, facts, points)
+        except ValueError as error:
+            source.places["broken annotation"].append(f"{place} ({error})")
+            continue
+        if label not in names:
+            known = f"{len(names)}" if list(names) == list(range(len(names))) else ", ".join(map(str, names))
+            source.places["unknown class"].append(f"{place} (class {label:g} of {known})")
+            continue
+        objects.append(dict(name=names[int(label)], **shape))
+    return objects
+
+
+def _shape(values: list[float], facts: ImageFacts, points: int) -> dict[str, Any]:
+    """Box, and polygon if that is what ``values`` are, in pixels; ``points``: how many values of key points follow."""
+    if not all(map(isfinite, values)):
+        raise ValueError("a value that is no finite number")
+    if points and len(values) == 4 + points:
+        values = values[:4]
+    if len(values) == 4:
+        x, y, width, height = values
+        box = [(x - width / 2) * facts.width, (y - height / 2) * facts.height]
+        return dict(bbox=[*box, width * facts.width, height * facts.height])
+    if points:
+        raise ValueError(f"{len(values) + 1} numbers, not {points + 5} of a box with key points")
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError(f"{len(values) + 1} numbers, not 5 of a box or an odd number from 7 of a polygon")
+    xs, ys = [x * facts.width for x in values[::2]], [y * facts.height for y in values[1::2]]
+    polygon = [number for point in zip(xs, ys, strict=True) for number in point]
+    return dict(bbox=[min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)], segmentation=[polygon])
+
+
+def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Image and label folder of each split; of "all" where there are no splits."""
+    found = {}
+    for split, names in SPLITS.items():
+        for name in names:
+            for parts in (("{}", name), (name, "{}")):
+                pair = tuple(root.joinpath(*(part.format(kind) for part in parts)) for kind in ("images", "labels"))
+                if all(folder.is_dir() for folder in pair):
+                    found.setdefault(split, pair)
+    if not found and any((root / "labels").glob("*.txt")) and (root / "images").is_dir():
+        found["all"] = (root / "images", root / "labels")
+    return found
+
+
+def _options(root: Path) -> dict[str, Any]:
+    """Content of ``data.yaml``, or of another YAML file with ``names``; empty if there is none."""
+    for path in sorted(root.glob("*.y*ml"), key=lambda path: path.stem != "data"):
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            names = content.get("names")
+        except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read as YAML ({error}). Correct it, or give --classes FILE.") from error
+        if names:
+            return dict(content, path=path)
+    return {}
+
+
+def _names(options: dict[str, Any], root: Path) -> dict[int, str]:
+    names = options.get("names")
+    if isinstance(names, dict):
+        if not all(type(key) is int and key >= 0 for key in names):
+            raise InputError(f"names of {options['path']} have keys that are no class numbers: {list(names)}.")
+        return {key: str(names[key]) for key in sorted(names)}
+    if isinstance(names, list):
+        return dict(enumerate(map(str, names)))
+    for path in (root / "classes.txt", root / "labels" / "classes.txt"):
+        if path.is_file():
+            return dict(enumerate(read_class_file(path)))
+    raise InputError(
+        f"{root} names no classes. Give --classes FILE, one name a line in the order of the labels, or put it there "
+        "as classes.txt, or data.yaml with names."
+    )
+
+
+def _key_points(options: dict[str, Any], root: Path) -> int:
+    """How many numbers of key points a label line has."""
+    shape = options.get("kpt_shape")
+    if shape is None:
+        return 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(type(n) is int and 0 < n < 10_000 for n in shape):
+        raise InputError(f"kpt_shape of {options['path']} is {shape!r}; it is [points, 2] or [points, 3].")
+    return shape[0] * shape[1]
