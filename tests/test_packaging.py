@@ -49,8 +49,8 @@ def requirements(path: Path) -> list[Requirement]:
 
 
 def pins(torch: str = "2.14") -> dict[str, str]:
-    """Pinned version by normalised name, for one tested torch."""
-    files = (ROOT / "requirements" / "pinned.txt", ROOT / "requirements" / f"torch-{torch}.txt")
+    """Pinned version by normalised name, for one tested torch; where two lists have one, that of the set-up."""
+    files = [ROOT / "requirements" / f"{name}.txt" for name in ("clients", "pinned", f"torch-{torch}")]
     return {
         canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
         for path in files

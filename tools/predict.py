@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_intermixed_args(argv)  # options may stand between
     if args.tile is not None and not 0 <= args.overlap < args.tile:
         parser.error(f"--tile {args.tile} must be larger than --overlap {args.overlap}")
-    exported = Path(args.model[0]).suffix in _EXPORTED
+    exported = _is_exported(args.model[0])
     if len(args.model) > (1 if exported else 2):
         parser.error(f"give a config and a checkpoint, a work dir or an exported file, then one source: {args.model}")
     if exported and (args.tta or args.device) or args.runtime and not exported:
@@ -135,8 +135,13 @@ def _job(args: argparse.Namespace) -> Any:
     return Job(predictor, args.batch, args.score)
 
 
+def _is_exported(model: str) -> bool:
+    """Whether it is a file that `maxvit-dense export` wrote, or its folder."""
+    return Path(model).suffix in _EXPORTED or (Path(model) / "model.json").is_file()
+
+
 def _load(args: argparse.Namespace) -> Any:
-    if Path(args.model[0]).suffix in _EXPORTED:
+    if _is_exported(args.model[0]):
         from maxvit_dense.runtime import load as open_exported
 
         return open_exported(args.model[0], args.runtime)

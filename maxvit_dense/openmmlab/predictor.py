@@ -48,10 +48,11 @@ class Predictor:
         mask_values: value of each class in the masks of the training data; None but for segmentors.
         model: in evaluation mode, on its device.
         batch: how many images go through it at once.
+        cfg: the config that it was built of.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, record: Mapping[str, Any], batch: int):
-        self.model, self.batch = model, batch
+        self.model, self.batch, self.cfg = model, batch, cfg
         self.task = _TASKS.get(cfg.get("default_scope"), "classification")
         self.classes = tuple(record["classes"])
         self.palette = record["palette"]

@@ -45,6 +45,16 @@ class Card:
         return json.dumps(dict(format=FORMAT) | asdict(self), indent=1) + "\n"
 
 
+def find_program(path: Path) -> Path:
+    """The program of a folder that an export wrote; any other path as it is."""
+    if not path.is_dir():
+        return path
+    found = [path / f"model{suffix}" for suffix in PROGRAMS if (path / f"model{suffix}").is_file()]
+    if not found:
+        raise InputError(f"{path} holds no model{', model'.join(PROGRAMS)}: give a folder that an export wrote.")
+    return found[0]
+
+
 def card_path(program: Path) -> Path:
     """Where the card of a program lies."""
     return program.with_suffix(".json")

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .backends import open_program
-from .card import Card, read_card
+from .card import Card, find_program, read_card
 from .images import prepare
 from .masks import paste_masks
 
@@ -29,7 +29,7 @@ class Model:
     """
 
     def __init__(self, path: str | Path, runtime: str | None = None, threads: int = 0):
-        path = Path(path)
+        path = find_program(Path(path))
         self.card: Card = read_card(path)
         self.task = self.card.task
         self.classes = list(self.card.classes)
@@ -39,12 +39,18 @@ class Model:
         return [self._found(check_image(image, i)) for i, image in enumerate(images)]
 
     def _found(self, image: np.ndarray) -> Result:
-        values, size = prepare(image, self.card.preprocessing)
-        inputs = dict(image=values[None])
-        if self.task == "segmentation":
-            inputs |= dict(resized=np.array(size, np.int64), original=np.array(image.shape[:2], np.int64))
+        inputs, size = program_inputs(image, self.card)
         found = dict(zip(self.card.outputs, self._run(inputs), strict=True))
         return _READERS[self.task](found, image, size, self.card)
+
+
+def program_inputs(image: np.ndarray, card: Card) -> tuple[dict[str, np.ndarray], tuple[int, int]]:
+    """What a program takes for one image, and the height and width to which the image was resized."""
+    values, size = prepare(image, card.preprocessing)
+    inputs = dict(image=values[None])
+    if card.task == "segmentation":
+        inputs["original"] = np.array(image.shape[:2], np.int64)
+    return inputs, size
 
 
 def check_image(image: Any, index: int) -> np.ndarray:
@@ -66,7 +72,7 @@ def _read_scores(found: Result, image: np.ndarray, size: tuple[int, int], card: 
 
 
 def _read_labels(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
-    return dict(labels=found["labels"][0])
+    return dict(labels=found["labels"][0].astype(np.uint8 if len(card.classes) <= 256 else np.uint16))
 
 
 def _read_maps(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
@@ -92,7 +98,7 @@ def load(path: str | Path, runtime: str | None = None, threads: int = 0) -> Mode
     """Opens what ``maxvit-dense export`` wrote.
 
     Args:
-        path: NAME.onnx or NAME.xml, with NAME.json beside it.
+        path: the folder that it wrote, or NAME.onnx or NAME.xml with NAME.json beside it.
         runtime: "onnxruntime" or "openvino"; None for the one that the file was written for.
         threads: how many to use; 0 for the library's choice.
 

@@ -1,0 +1,83 @@
+"""Whether an exported program gives what PyTorch gives. Plain numpy."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+Found = dict[str, np.ndarray]
+
+# Largest difference allowed, in the unit of each task's measure below. Of fp32: other orders of summation. Of the
+# others: what rounding may cost before the export is broken; what it does cost is the accuracy on one's own data.
+TOLERANCES = dict(
+    features=dict(fp32=1e-4, bf16=0.1, int8=0.6),
+    classification=dict(fp32=1e-4, bf16=0.1, int8=0.3),
+    segmentation=dict(fp32=1e-3, bf16=0.1, int8=0.3),
+    detection=dict(fp32=1e-4, bf16=0.1, int8=0.3),
+)
+UNITS = dict(
+    features="of a map's largest value",
+    classification="of probability",
+    segmentation="of the pixels with another label",
+    detection="of an object's score (1: an object is missing, moved or outlined otherwise)",
+)
+_CONFIDENT = 0.3  # objects of lower scores come and go with rounding to 8 and 16 bits
+_SAME_BOX = dict(fp32=0.99, bf16=0.8, int8=0.7)  # overlap (IoU)
+_SAME_MASK = dict(fp32=1e-3, bf16=0.2, int8=0.4)  # mean difference of probability
+
+
+def _maps(found: Found, expected: Found, precision: str) -> float:
+    return max(
+        float(np.abs(found[name] - value).max() / max(np.abs(value).max(), 1e-12)) for name, value in expected.items()
+    )
+
+
+def _probabilities(found: Found, expected: Found, precision: str) -> float:
+    return float(np.abs(found["scores"] - expected["scores"]).max())
+
+
+def _labels(found: Found, expected: Found, precision: str) -> float:
+    return float((found["labels"] != expected["labels"]).mean())
+
+
+def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU of each with each, (N, 4) and (M, 4) to (N, M)."""
+    corners = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
+    shared = (corners[1] - corners[0]).clip(0).prod(2)
+    areas = [(part[:, 2:] - part[:, :2]).prod(1) for part in (boxes, others)]
+    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
+
+
+def _objects(found: Found, expected: Found, precision: str) -> float:
+    """Each object of one side must be on the other one, but those at the end of the list, which it may have cut."""
+    if precision != "fp32":
+        return max(_missing(a, b, precision, _CONFIDENT) for a, b in ((found, expected), (expected, found)))
+    sides = (found, expected), (expected, found)
+    return max(_missing(a, b, precision, _cut_off(b) + TOLERANCES["detection"]["fp32"]) for a, b in sides)
+
+
+def _cut_off(side: Found) -> float:
+    return float(side["scores"].min()) if len(side["scores"]) else 0.0
+
+
+def _missing(found: Found, expected: Found, precision: str, least: float) -> float:
+    """Largest difference of score between an object of ``expected`` and its like in ``found``."""
+    wanted = np.flatnonzero(expected["scores"] >= least)
+    if not len(wanted):
+        return 0.0
+    if not len(found["scores"]):
+        return 1.0
+    same = overlaps(expected["boxes"][wanted], found["boxes"]) >= _SAME_BOX[precision]
+    same &= expected["labels"][wanted, None] == found["labels"]
+    apart = np.abs(expected["scores"][wanted, None] - found["scores"])
+    apart = np.where(same, apart, 1.0)
+    partner = apart.argmin(1)
+    worst = apart[np.arange(len(wanted)), partner]
+    if "masks" in expected:
+        outlines = np.abs(expected["masks"][wanted] - found["masks"][partner]).mean((1, 2))
+        worst = np.where(outlines > _SAME_MASK[precision], 1.0, worst)
+    return float(worst.max())
+
+
+MEASURES: dict[str, Callable[[Found, Found, str], float]] = dict(
+    features=_maps, classification=_probabilities, segmentation=_labels, detection=_objects
+)

@@ -1,0 +1,137 @@
+"""A module written as a program: ONNX, torch.export's .pt2, OpenVINO's .xml with .bin."""
+
+import importlib.metadata
+import importlib.util
+import logging
+import warnings
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..runtime.backends import Program, open_program
+from .program import export_program
+
+SUFFIXES = dict(onnx=".onnx", torch=".pt2", openvino=".xml")
+PRECISIONS = ("fp32", "bf16", "int8")
+_OPSET = 18  # with antialiased Resize, GroupNorm and ReduceSum over given axes; ONNX Runtime reads it since 1.14
+_PACKAGES = dict(onnx=("onnx", "onnxscript"), torch=(), openvino=("onnx", "onnxscript", "openvino"))
+
+
+@dataclass
+class Graph:
+    """A module to export.
+
+    Attributes:
+        module: in evaluation mode; takes ``example``.
+        example: arrays by name, images first; no size of theirs is fixed but the channels, and the batch if told.
+        outputs: names.
+        free_batch: whether it takes several images at once.
+    """
+
+    module: nn.Module
+    example: dict[str, Tensor]
+    outputs: Sequence[str]
+    free_batch: bool = True
+
+
+def check_packages(form: str, precision: str) -> None:
+    """Raises InputError naming what is not installed for this format."""
+    wanted = [*_PACKAGES[form], *(["nncf"] if precision == "int8" else [])]
+    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"--format {form} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    if precision != "fp32" and form != "openvino":
+        raise InputError(f"--precision {precision} is of OpenVINO: add --format openvino")
+
+
+def write_program(graph: Graph, form: str, path: Path) -> None:
+    """Writes a module at full precision.
+
+    Args:
+        graph: the module with its example.
+        form: a key of ``SUFFIXES``.
+        path: file to write, with that suffix.
+    """
+    with _quiet():
+        program = export_program(graph.module, *graph.example.values(), free_batch=graph.free_batch)
+        if form == "torch":
+            torch.export.save(program, path)
+            return
+        onnx_path = path.with_suffix(".onnx")
+        torch.onnx.export(
+            program,
+            tuple(graph.example.values()),
+            dynamo=True,
+            opset_version=_OPSET,
+            input_names=list(graph.example),
+            output_names=list(graph.outputs),
+            verbose=False,
+        ).save(onnx_path)
+    if form == "openvino":
+        import openvino
+
+        openvino.save_model(openvino.convert_model(str(onnx_path)), path, compress_to_fp16=False)
+        onnx_path.unlink()
+
+
+def quantize(path: Path, inputs: Iterable[dict[str, np.ndarray]]) -> None:
+    """Puts 8-bit weights and activations in the place of an OpenVINO program's, calibrated on inputs."""
+    import nncf
+    import openvino
+
+    model = openvino.Core().read_model(str(path))
+    inputs = list(inputs)
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(inputs),
+        preset=nncf.QuantizationPreset.MIXED,
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(inputs),
+    )
+    del model  # it maps the file that is written over
+    partial = path.with_name(f"int8-{path.name}")
+    openvino.save_model(quantized, partial, compress_to_fp16=False)
+    partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+    partial.replace(path)
+
+
+def open_exported(path: Path, precision: str = "fp32") -> Program:
+    """The file as a function of arrays, in the library that it was written for."""
+    if path.suffix != ".pt2":
+        return open_program(path, None, precision)
+    module = torch.export.load(path).module()
+
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        with torch.no_grad():
+            found = module(*(torch.from_numpy(value) for value in inputs.values()))
+        return [value.numpy() for value in (found if isinstance(found, tuple | list) else [found])]
+
+    return run
+
+
+def versions(form: str) -> dict[str, str]:
+    """Of the libraries that write a format."""
+    return {name: importlib.metadata.version(name) for name in ("maxvit_dense", "torch", *_PACKAGES[form])}
+
+
+@contextmanager
+def _quiet() -> Any:
+    """Without the exporters' progress and warnings, which are about themselves."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

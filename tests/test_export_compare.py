@@ -1,0 +1,101 @@
+"""What counts as a difference between an exported program and PyTorch, and what becomes of the files."""
+
+import numpy as np
+import pytest
+import torch
+
+from maxvit_dense.errors import InputError
+from maxvit_dense.export import job
+from maxvit_dense.export.compare import MEASURES, TOLERANCES
+from maxvit_dense.export.formats import Graph, check_packages
+from maxvit_dense.runtime.card import Card, read_card
+
+PLAIN = dict(order="rgb", mean=[0, 0, 0], std=[1, 1, 1], resize=dict(rule="keep"))
+
+
+def objects(boxes, scores, labels, masks=None):
+    found = dict(boxes=np.array(boxes, np.float32).reshape(-1, 4), scores=np.array(scores), labels=np.array(labels))
+    return found if masks is None else found | dict(masks=np.array(masks, np.float32))
+
+
+PAIR = objects([[0, 0, 10, 10], [20, 20, 40, 50]], [0.9, 0.5], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("found", "difference"),
+    [
+        (PAIR, 0.0),
+        (objects([[20, 20, 40, 50], [0, 0, 10, 10]], [0.5, 0.9], [2, 1]), 0.0),  # in another order
+        (objects([[0, 0, 10, 10], [20, 20, 40, 50]], [0.8, 0.5], [1, 2]), 0.1),  # less sure
+        (objects([[0, 0, 10, 10], [20, 20, 40, 50]], [0.9, 0.5], [0, 2]), 1.0),  # another class
+        (objects([[5, 0, 15, 10], [20, 20, 40, 50]], [0.9, 0.5], [1, 2]), 1.0),  # elsewhere
+        (objects([[0, 0, 10, 10], [20, 20, 40, 50], [60, 60, 70, 70]], [0.9, 0.5, 0.8], [1, 2, 1]), 1.0),  # one more
+        (objects([], [], []), 1.0),
+    ],
+)
+def test_every_object_must_have_its_like(found, difference):
+    assert MEASURES["detection"](found, PAIR, "fp32") == pytest.approx(difference)
+
+
+def test_the_last_object_of_a_cut_list_may_differ():
+    longer = objects([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.5], [1, 1])
+    assert MEASURES["detection"](longer, PAIR, "fp32") == 0.0
+
+
+def test_masks_belong_to_the_objects():
+    box = ([[0, 0, 10, 10], [0, 0, 30, 30]], [0.9, 0.5], [1, 1])
+    inside, outside = np.ones((2, 4, 4)), np.zeros((2, 4, 4))
+    assert MEASURES["detection"](objects(*box, inside), objects(*box, inside), "fp32") == 0.0
+    assert MEASURES["detection"](objects(*box, outside), objects(*box, inside), "fp32") == 1.0
+
+
+class Doubled(torch.nn.Module):
+    def forward(self, image):
+        return 2 * image
+
+
+class Exportable:
+    graph = Graph(Doubled(), dict(image=torch.randn(1, 3, 40, 50)), ["stride1"])
+    card = Card("features", "doubled", [], "fp32", ["stride1"], PLAIN)
+
+    def __init__(self, factor):
+        self.reference = lambda inputs: dict(stride1=factor * inputs["image"])
+
+
+@pytest.fixture()
+def needs_free_sizes():
+    pytest.importorskip("torch.fx.experimental.dynamic_spec", reason="needs PyTorch 2.14's ShapesSpec")
+
+
+def test_a_program_that_differs_leaves_nothing_behind(tmp_path, needs_free_sizes):
+    for factor in (2.001, float("nan")):
+        with pytest.raises(job.Differs, match="224x224 .* allowed 1e-04"):
+            job.export(Exportable(factor), "torch", tmp_path / "out")
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_equal_program_is_written_with_its_card(tmp_path, needs_free_sizes):
+    comparison = job.export(Exportable(2), "torch", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.json", "model.pt2"]
+    card = read_card(tmp_path / "out" / "model.pt2")
+    assert card.comparison == comparison and torch.__version__.startswith(card.versions["torch"])
+    assert list(comparison["differences"]) == ["224x224", "97x131", "333x200", "65x33", "320x449"]
+    assert comparison["tolerance"] == TOLERANCES["features"]["fp32"]
+
+
+def test_earlier_exports_alone_are_replaced(tmp_path):
+    job.check_target(tmp_path / "new", force=False)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match="no earlier export"):
+        job.check_target(tmp_path / "photos", force=True)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "model.json").write_text("{}")
+    with pytest.raises(InputError, match="--force"):
+        job.check_target(tmp_path / "own", force=False)
+    job.check_target(tmp_path / "own", force=True)
+
+
+def test_precisions_belong_to_openvino():
+    with pytest.raises(InputError, match="--format openvino|pip install"):
+        check_packages("torch", "bf16")
