@@ -18,6 +18,7 @@ import maxvit_dense
 from tests.project_files import ROOT, tracked_files
 
 TORCH_PINS = sorted((ROOT / "requirements").glob("torch-*.txt"))
+_UNPINNED = {"gradio", "rasterio"}  # of extras whose tests skip where these are missing
 
 # Runs in an interpreter of its own, where none of the optional packages can be imported.
 CORE_ALONE = """
@@ -117,7 +118,8 @@ def test_metadata_ranges_allow_every_tested_pin():
     assert {"torch", "timm", "onedl-mmdetection", "pytest"} <= {requirement.name for requirement in wanted}
     for path in TORCH_PINS:
         pinned = pins(path.stem.removeprefix("torch-"))
-        wrong = [str(r) for r in wanted if not r.specifier.contains(pinned[canonicalize_name(r.name)])]
+        tested = {r: pinned[canonicalize_name(r.name)] for r in wanted if r.name not in _UNPINNED}
+        wrong = [str(r) for r, version in tested.items() if not r.specifier.contains(version)]
         assert not wrong, path.name
 
 
