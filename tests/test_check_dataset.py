@@ -98,10 +98,6 @@ def box_outside(content):
     content["annotations"][0]["bbox"] = [50, 50, 500, 500]
 
 
-def without_iscrowd(content):
-    del content["annotations"][0]["iscrowd"]
-
-
 def all_crowds(content):
     for annotation in content["annotations"]:
         annotation["iscrowd"] = 1
@@ -153,7 +149,6 @@ FAULTS = {
             "broken image entries: entry 0 lacks a usable id",
         ),
         "no validation": (lambda r: (r / "annotations/instances_val2017.json").unlink(), "not there: val"),
-        "no iscrowd": (lambda r: edit(r, without_iscrowd, "val"), "entry 0 lacks iscrowd"),
         "crowds": (lambda r: edit(r, all_crowds), "objects, all that there are, are crowds"),
         "no object": (lambda r: edit(r, lambda c: c.update(annotations=[])), "leaves nothing to train on: of its 0"),
         "dangling": (lambda r: edit(r, lambda c: c["annotations"][0].update(image_id=99)), "that is not listed"),

@@ -1,5 +1,6 @@
 """Training that is killed, stopped or goes wrong: what lies on disk afterwards, and how it goes on."""
 
+import contextlib
 import os
 import signal
 import time
@@ -53,7 +54,7 @@ class Line(BaseModel):
         return dict(loss=loss * float("nan") if len(self.seen) == self.nan_at else loss)
 
 
-def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), **changes):
+def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), batch=2, **changes):
     cfg = Config(
         dict(
             train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=2),
@@ -66,7 +67,7 @@ def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), **changes)
     return with_own_files(Runner)(
         model=model or Line(),
         work_dir=str(work_dir),
-        train_dataloader=dict(dataset=Numbers(), batch_size=2, sampler=dict(type=sampler), num_workers=0),
+        train_dataloader=dict(dataset=Numbers(), batch_size=batch, sampler=dict(type=sampler), num_workers=0),
         optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
         custom_hooks=list(hooks),
         experiment_name=f"{work_dir}{time.time_ns()}",
@@ -155,6 +156,26 @@ def test_sigterm_saves_and_the_run_goes_on_with_the_next_batch(tmp_path):
     assert stopped.model.seen + again.model.seen == straight.model.seen
     assert torch.equal(again.model.layer.weight, straight.model.layer.weight)
     assert again.iter == straight.iter == 2 * BATCHES
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("middle", [False, True])
+def test_after_another_batch_the_next_epoch_begins_whole(batch, middle, tmp_path, caplog):
+    """Ten images in batches of 2, then of 1 or 5, resumed after the first epoch or in the second's middle."""
+    stop = BATCHES + 2 if middle else 2 * BATCHES
+    stopped = runner_of(tmp_path / "run", hooks=[Act(stop, terminate).hook] if middle else ())
+    with pytest.raises(SystemExit) if middle else contextlib.nullcontext():
+        stopped.train()
+    path = tmp_path / "run" / (f"iter_{stop}.pth" if middle else "epoch_2.pth")
+    epochs = 2 if middle else 3
+    changes = {"train_cfg.max_epochs": epochs}
+    again = runner_of(tmp_path / "run", batch=batch, load_from=str(path), resume=True, **changes)
+    with caplog.at_level("WARNING", logger=again.logger.name):
+        again.logger.addHandler(caplog.handler)
+        again.train()
+    assert sorted(x for seen in again.model.seen for x in seen) == sorted(x for s in stopped.model.seen[:5] for x in s)
+    said = [record.message for record in caplog.records if "begins whole" in record.message]
+    assert len(said) == 1 and f"had {BATCHES} batches an epoch, this one has {10 // batch}" in said[0]
 
 
 def test_accumulated_gradients_are_used_before_a_stop(tmp_path):

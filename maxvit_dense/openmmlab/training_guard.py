@@ -24,6 +24,7 @@ from ..export.provenance import commit, versions
 from ..work_dir import LAST_CHECKPOINT, last_checkpoint
 from .run_facts import FACTS, run_facts
 
+EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
 _DEVICE_INTERVAL = 10  # iterations
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
 
@@ -54,7 +55,12 @@ class SafeCheckpointHook(CheckpointHook):
         # FlexibleRunner counts an epoch too many, or an iteration, in what is saved after an evaluation.
         meta = checkpoint["meta"]
         meta.update(self.place, software=self.software)
+        if isinstance(getattr(runner, "train_loop", None), EpochBasedTrainLoop):
+            meta[EPOCH_BATCHES] = len(runner.train_dataloader)
         meta[FACTS] = run_facts(runner.cfg, runner.model, meta)
+
+    def after_load_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
+        runner.resumed_epoch_batches = checkpoint.get("meta", {}).get(EPOCH_BATCHES)  # for ResumableEpochLoop
 
     def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)
@@ -187,11 +193,29 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
     def run_epoch(self) -> None:
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        done = self._iter - self._epoch * len(self.dataloader)
-        for index, data_batch in self._batches(done):
+        for index, data_batch in self._batches(self._done_before()):
             self.run_iter(index, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
+
+    def _done_before(self) -> int:
+        """Batches of this epoch that the resumed run had done; 0 where its epochs had another number of them.
+
+        Only the first epoch of this process can have some: afterwards iterations need not be multiples of epochs.
+        """
+        batches = len(self.dataloader)
+        first, self._entered = not getattr(self, "_entered", False), True
+        if not first or not self._iter:
+            return 0
+        before = getattr(self.runner, "resumed_epoch_batches", None)
+        done = self._iter - self._epoch * batches
+        if before in (None, batches) and 0 <= done < batches:
+            return done
+        self.runner.logger.warning(
+            f"The resumed run had {before or 'another number of'} batches an epoch, this one has {batches}: the batch "
+            f"or the images changed. Epoch {self._epoch + 1} begins whole."
+        )
+        return 0
 
     def _batches(self, done: int) -> Iterator[tuple[int, Any]]:
         """The epoch's batches with their numbers, but for the first ``done``."""

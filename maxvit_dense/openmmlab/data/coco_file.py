@@ -231,7 +231,9 @@ def _split_of(path: Path, root: Path, parents: bool = True) -> str:
 
 
 def _has_lists(path: Path) -> bool:
-    """Whether it names COCO's lists somewhere; without parsing, since files may have hundreds of megabytes."""
+    """Whether it names COCO's lists somewhere, or has COCO's own name; unparsed: it may have hundreds of megabytes."""
+    if path.parent.name == "annotations" and path.stem.startswith("instances_"):
+        return True
     if not path.stat().st_size:
         return False
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as text:
