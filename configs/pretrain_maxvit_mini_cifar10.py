@@ -13,7 +13,7 @@ _base_ = [
 ]
 
 model = dict(
-    network=dict(model_name="maxvit_mini", drop_path_rate=0.0, window_size=4),
+    network=dict(model_name="maxvit_mini", drop_path_rate=0.0, window_size=4, num_classes=10),
     data_preprocessor=dict(mixup=None),
 )
 train_dataloader = dict(

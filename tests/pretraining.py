@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG = f"""
 _base_ = "{ROOT}/configs/pretrain_maxvit_t_imagenet.py"
 model = dict(
-    network=dict(model_name="maxvit_mini", drop_path_rate=0.5),
+    network=dict(model_name="maxvit_mini", drop_path_rate=0.5, num_classes=3),
     data_preprocessor=dict(mixup=dict(cutmix_alpha=1.0), random_erasing=dict(probability=0.5, mode="pixel")),
 )
 workers = dict(num_workers=0, persistent_workers=False, pin_memory=False)

@@ -31,6 +31,15 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="scale the learning rate by the actual batch size over auto_scale_lr.base_batch_size",
     )
+    parser.add_argument("--epochs", type=int, metavar="N", help="train so long, and fit the schedule to it")
+    parser.add_argument("--lr", type=float, metavar="X", help="learning rate, in place of the config's")
+    parser.add_argument(
+        "--schedule",
+        choices=["fit", "config"],
+        default="fit",
+        help="where --data-root brings other classes than the config's: steps, warm-up, decay, evaluations and "
+        "learning rate by the number of images and the batch, or the config's own (%(default)s)",
+    )
     parser.add_argument(
         "--bad-boxes",
         choices=["refuse", "skip"],
@@ -73,6 +82,9 @@ def main(argv: list[str] | None = None) -> int:
             amp=args.amp,
             auto_scale_lr=args.auto_scale_lr,
             launcher=args.launcher,
+            epochs=args.epochs,
+            lr=args.lr,
+            schedule=args.schedule,
         )
         runner = run.build_runner(cfg)
     except InputError as error:

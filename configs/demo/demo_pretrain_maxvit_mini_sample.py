@@ -7,6 +7,7 @@
 # Result:   46.3% top-1 of six classes.
 _base_ = "../pretrain_maxvit_mini_cifar10.py"
 
+model = dict(network=dict(num_classes=6))
 train_dataloader = dict(dataset=dict(data_root="data/sample/imagenet/", transform=dict(auto_augment=None)))
 val_dataloader = dict(dataset=dict(data_root="data/sample/imagenet/"))
 test_dataloader = val_dataloader

@@ -33,6 +33,7 @@ from .data.datasets import class_names
 from .launch import init_cpu_group, prepare_launch
 from .own_files import with_own_files
 from .results import draw_pictures, save_predictions
+from .schedule import fit_schedule, known_classes
 from .training_guard import adopt_seed, guard_training
 from .tta import augment_test
 
@@ -59,6 +60,9 @@ def prepare_training(
     amp: bool = False,
     auto_scale_lr: bool = False,
     launcher: str = "none",
+    epochs: int | None = None,
+    lr: float | None = None,
+    schedule: str = "fit",
 ) -> Config:
     """Turn a config file and the options of ``tools/train.py`` into a config that a Runner can train.
 
@@ -76,6 +80,8 @@ def prepare_training(
         amp: mixed precision.
         auto_scale_lr: scale the learning rate by the actual batch size.
         launcher: "none", "pytorch", "slurm" or "mpi".
+        epochs, lr: in place of the config's.
+        schedule: "fit" to data of other classes than the config's (see ``schedule.fit_schedule``), or "config".
 
     Raises:
         InputError: something of the above cannot be used. Nothing has been written, but for a demo's data.
@@ -91,6 +97,7 @@ def prepare_training(
     if resume:
         cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
     resumed = read_checkpoint(cfg.load_from) if cfg.get("resume") and cfg.get("load_from") else None
+    before = known_classes(cfg)
     configure_data(
         cfg,
         ("train", "val"),
@@ -102,6 +109,8 @@ def prepare_training(
         clipped=clipped,
         checkpoint=resumed,
     )
+    own = known_classes(cfg) != before
+    fit_schedule(cfg, own_data=own, overrides=overrides, epochs=epochs, lr=lr, keep=schedule == "config")
     model = build_model(cfg)
     _check_heads(cfg, model, ("train", "val"))
     _check_start(cfg, model, resumed)
