@@ -26,7 +26,7 @@ PIP := PIP_USER=0 PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-vers
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-upstream test-clients test-oldest lint benchmark dist clean
+.PHONY: help setup demo test test-upstream test-clients test-oldest lint benchmark results-bccd results-camvid dist clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
@@ -34,6 +34,8 @@ help:
 	@echo "make test-upstream  the tests that touch OpenMMLab, with upstream's mmengine, mmcv-lite, mmdet, mmsegmentation"
 	@echo "make test-clients   smp, transformers, PEFT, lightning, OpenVINO, ... with our networks"
 	@echo "make test-oldest    the core with the least PyTorch and timm that it runs on (an environment of its own, 5 GB)"
+	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, Pascal VOC), half an hour; docs/results.md"
+	@echo "make results-camvid  train and evaluate on CamVid (CAMVID=folder), under an hour; docs/results.md"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make dist   build wheel and sdist in dist/ and check them"
@@ -117,6 +119,20 @@ lint: setup
 
 benchmark: setup
 	"$(RUN)" tools/benchmark.py --preset cpu $(ARGS)
+
+# Figures of docs/results.md, made again; each ends with the one of the docs beside its own.
+BCCD ?= data/BCCD
+CAMVID ?= data/camvid
+results-bccd: setup
+	"$(RUN)" tools/convert_dataset.py "$(BCCD)" work_dirs/bccd_coco
+	"$(RUN)" tools/train.py configs/atss_maxvit_mini_bccd.py --data-root work_dirs/bccd_coco --work-dir work_dirs/bccd $(ARGS)
+	@grep -h "Iter(val).*bbox_mAP_50" work_dirs/bccd/*/*.log | tail -n 1
+	@grep "atss_maxvit_mini_bccd" docs/results.md
+
+results-camvid: setup
+	"$(RUN)" tools/train.py configs/fpn_maxvit_mini_camvid.py --data-root "$(CAMVID)" --work-dir work_dirs/camvid $(ARGS)
+	@grep -h "Iter(val).*mIoU" work_dirs/camvid/*/*.log | tail -n 1
+	@grep "fpn_maxvit_mini_camvid" docs/results.md
 
 # Needs nothing of the pinned environment: the build gets an environment of its own, and twine's packages stay out.
 .venv-dist/.maxvit_dense: requirements/dist.txt
