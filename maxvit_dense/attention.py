@@ -1,10 +1,7 @@
 """Partition attention layer: attention within windows plus an MLP, on channels-last maps (B, H, W, C)."""
 
-from collections.abc import Callable
-
 import torch
 import torch.fx
-import torch.nn.functional as F
 from timm.layers import Mlp
 from torch import Tensor, nn
 
@@ -14,68 +11,32 @@ from .ops import partition_attention
 from .ops.plain import attention_weights
 from .partition import Partition
 from .ragged import Places
-from .sizes import is_same
+from .styles import EXPANSION, HEAD_DIM, OFFICIAL_ATTENTION, AttentionStyle
 
-# A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
+# A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("partition_attention")
-torch.fx.wrap("fit_bias_table")
-
-HEAD_DIM = 32
-MLP_RATIO = 4
-LAYER_NORM_EPS = 1e-5
 
 
-def resize_bias_table(table: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear resize of a bias table, (h, rows, cols) to (h, *size), differentiable.
+class Attention(nn.Module):
+    """Multi-head self-attention with relative position bias, whatever its projections are: (B, H, W, C) in and out.
 
-    Half-pixel centres and no antialiasing: the rule of the paper (A.1) and of the official code
-    (google-research/maxvit, ``models/attention_utils.py``). timm resizes by another rule.
-    """
-    precise = table.to(torch.promote_types(table.dtype, torch.float32)).unsqueeze(0)
-    resized = F.interpolate(precise, size=size, mode="bilinear", align_corners=False)
-    return resized.squeeze(0).to(table.dtype)
-
-
-def fit_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
-    """(h, rows, cols) to (h, 2 * Ph - 1, 2 * Pw - 1), resized, with gradient, if it has another size."""
-    rows, cols = 2 * window_size[0] - 1, 2 * window_size[1] - 1
-    if is_same(rows, table.shape[1]) and is_same(cols, table.shape[2]):
-        return table
-    return resize_bias_table(table, (rows, cols))
-
-
-class RelPosBias(nn.Module):
-    """The learned bias table of one attention layer, kept at the size it was trained with.
-
-    The parameter's name and (h, 2 * Ph - 1, 2 * Pw - 1) layout are those of timm's ``maxvit_*_tf_*``: an entry is the
-    bias of the offset key - query + window - 1 along each axis.
+    Args:
+        dim: width of the attention.
+        qkv, proj: the projections before and behind it.
+        table_window: (Ph, Pw) that tables of biases are made for.
     """
 
-    def __init__(self, num_heads: int, table_window: tuple[int, int], device=None, dtype=None):
-        super().__init__()
-        shape = (num_heads, 2 * table_window[0] - 1, 2 * table_window[1] - 1)
-        self.relative_position_bias_table = nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        nn.init.normal_(self.relative_position_bias_table, std=0.02)
-
-    def forward(self, window_size: tuple[int, int]) -> Tensor:
-        """The table at the size of a window, (h, 2 * Ph - 1, 2 * Pw - 1)."""
-        return fit_bias_table(self.relative_position_bias_table, window_size)
-
-
-class WindowAttention(nn.Module):
-    """Multi-head self-attention with relative position bias, within the windows of a map."""
-
-    def __init__(self, dim: int, table_window: tuple[int, int], **dd):
+    def __init__(
+        self, dim: int, qkv: nn.Module, proj: nn.Module, table_window: tuple[int, int], style: AttentionStyle, **dd
+    ):
         super().__init__()
         if dim % HEAD_DIM:
             raise ValueError(f"attention width {dim} is not a multiple of the head size {HEAD_DIM}")
         self.num_heads = dim // HEAD_DIM
-        self.qkv = nn.Linear(dim, 3 * dim, **dd)
-        self.rel_pos = RelPosBias(self.num_heads, table_window, **dd)
-        self.proj = nn.Linear(dim, dim, **dd)
+        self.head_first = style.head_first
+        self.qkv = qkv
+        self.rel_pos = style.position_bias(self.num_heads, table_window, **dd)
+        self.proj = proj
         self.attn_drop = nn.Identity()  # is shown the attention weights while somebody has a hook on it
 
     @torch.jit.unused
@@ -84,15 +45,28 @@ class WindowAttention(nn.Module):
         if self.attn_drop._forward_hooks or self.attn_drop._forward_pre_hooks:
             self.attn_drop(attention_weights(qkv, table, partition, self.num_heads))
 
-    def forward(self, x: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
-        """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
-        qkv = self.qkv(x)
+    def attend(self, qkv: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
+        """Attention within the windows of a map, (B, H, W, 3 * C) -> (B, H, W, C)."""
+        if self.head_first:  # channels ordered by head, then by kind
+            qkv = qkv.unflatten(3, [self.num_heads, 3, -1]).transpose(3, 4).flatten(3)
         if torch.jit.is_scripting() or places is None:
             table = self.rel_pos(partition.window_size)
             if not torch.jit.is_scripting():
                 self._show_weights(qkv, table, partition)
-            return self.proj(partition_attention(qkv, table, partition, self.num_heads))
-        return self.proj(ragged.attend(qkv, self.rel_pos, partition, self.num_heads))
+            return partition_attention(qkv, table, partition, self.num_heads)
+        return ragged.attend(qkv, self.rel_pos, partition, self.num_heads)
+
+
+class WindowAttention(Attention):
+    """Attention within the windows of a map."""
+
+    def __init__(self, dim: int, table_window: tuple[int, int], style: AttentionStyle = OFFICIAL_ATTENTION, **dd):
+        qkv, proj = nn.Linear(dim, 3 * dim, **dd), nn.Linear(dim, dim, **dd)
+        super().__init__(dim, qkv, proj, table_window, style, **dd)
+
+    def forward(self, x: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
+        """(B, H, W, C) -> (B, H, W, C). Projections run on the map itself, so extended edges cost them nothing."""
+        return self.proj(self.attend(self.qkv(x), partition, places))
 
 
 class PartitionAttention(nn.Module):
@@ -102,29 +76,35 @@ class PartitionAttention(nn.Module):
         self,
         dim: int,
         table_window: tuple[int, int],
-        act_layer: Callable[[], nn.Module],
+        style: AttentionStyle = OFFICIAL_ATTENTION,
         drop_path: float = 0.0,
         **dd,
     ):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
-        self.attn = WindowAttention(dim, table_window, **dd)
+        self.norm1 = nn.LayerNorm(dim, eps=style.norm_eps, **dd)
+        self.attn = WindowAttention(dim, table_window, style, **dd)
+        self.ls1 = style.scale(dim, **dd)
         self.drop_path1 = ImageDropPath(drop_path)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS, **dd)
-        self.mlp = Mlp(dim, MLP_RATIO * dim, act_layer=act_layer, **dd)
+        self.norm2 = nn.LayerNorm(dim, eps=style.norm_eps, **dd)
+        self.mlp = Mlp(dim, EXPANSION * dim, act_layer=style.activation(), **dd)
+        self.ls2 = style.scale(dim, **dd)
         self.drop_path2 = ImageDropPath(drop_path)
 
     def init_weights(self) -> None:
-        """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                if name.startswith("mlp"):
-                    nn.init.normal_(module.bias, std=1e-6)
-                else:
-                    nn.init.zeros_(module.bias)
+        init_transformer(self)
 
     def forward(self, x: Tensor, partition: Partition, places: Places | None = None) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        x = x + self.drop_path1(self.attn(self.norm1(x), partition, places), places)
-        return x + self.drop_path2(self.mlp(self.norm2(x)), places)
+        x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), partition, places)), places)
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))), places)
+
+
+def init_transformer(module: nn.Module) -> None:
+    """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None and "mlp" in name:
+                nn.init.normal_(layer.bias, std=1e-6)
+            elif layer.bias is not None:
+                nn.init.zeros_(layer.bias)

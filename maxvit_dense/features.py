@@ -75,7 +75,7 @@ def _accept_bare_weights(module: nn.Module, state_dict: dict[str, Tensor], prefi
     if any(key.startswith(prefix + _PREFIX) for key in state_dict):
         return
     bare = {key[len(prefix) :]: state_dict.pop(key) for key in list(state_dict) if key.startswith(prefix)}
-    cut = ("head.", *(f"stages.{i}." for i in range(len(module.model.stages), _STAGES)))
+    cut = ("head.", "norm.", *(f"stages.{i}." for i in range(len(module.model.stages), _STAGES)))
     bare = {key: value for key, value in bare.items() if not key.startswith(cut)}
     for key, value in checkpoint_filter_fn(bare, module.model).items():
         state_dict[prefix + _PREFIX + key] = value

@@ -15,10 +15,12 @@ def fold_stem(stem: nn.Module) -> nn.Module:
 
 
 def fold_mbconv(block: nn.Module) -> nn.Module:
-    """Folds an MBConv's three BatchNorms into its expansion and depthwise convolution, in place."""
-    block.pre_norm = _fold_before(block.pre_norm, block.conv1_1x1)
+    """Folds those of an MBConv's three BatchNorms that have a convolution beside them into it, in place."""
+    if isinstance(block.pre_act, nn.Identity):  # a mean of real positions between them changes nothing
+        block.pre_norm = _fold_before(block.pre_norm, block.conv1_1x1)
     block.norm1 = _fold_after(block.conv1_1x1, block.norm1)
-    block.norm2 = _fold_after(block.conv2_kxk, block.norm2)
+    if isinstance(block.se_early, nn.Identity):
+        block.norm2 = _fold_after(block.conv2_kxk, block.norm2)
     return block
 
 

@@ -4,47 +4,52 @@ Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code:
 names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 import torch
 import torch.fx
-from timm.layers import LayerNorm2d, NormMlpClassifierHead, get_act_layer
+from timm.layers import NormMlpClassifierHead
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from . import ragged
 from .arguments import PARTITION_RATIO, check_images, check_sizes, parse_img_size, parse_window_size
-from .attention import LAYER_NORM_EPS, PartitionAttention
+from .attention import PartitionAttention
 from .layout import with_channels_last_gradient
-from .mbconv import OFFICIAL_STYLE, ConvStyle, MBConv, Stem
+from .mbconv import MBConv, Stem
 from .partition import Partition
 from .partition_cache import find_partitions
 from .ragged import Places
 from .recompute import check_recompute, run_block
 from .sizes import ceil_div
+from .styles import OFFICIAL_ATTENTION, OFFICIAL_CONV, AttentionStyle, ConvStyle
 
 
 @dataclass(frozen=True)
 class MaxViTConfig:
-    """Size of a network, and where its training's implementation differs from the official one.
+    """Size of a network, and where its training differs from the official one.
 
     Attributes:
         stem_dim: channels of the stem.
         dims: channels of the four stages, multiples of the head size 32.
         depths: blocks of the four stages.
-        act_layer: timm's name of the activation in stem, MBConv and MLP.
-        conv_style: padding, pooling and biases of the convolutions.
+        stem_mid: channels between the stem's two convolutions; None for ``stem_dim``.
+        conv, attention: styles of the two kinds of layers.
+        head_hidden: the classifier normalises pooled features and has a hidden layer; else it is one layer on the mean
+            of the normalised map.
         head_bias: the classifier's last layer has a bias.
     """
 
     stem_dim: int
     dims: tuple[int, int, int, int]
     depths: tuple[int, int, int, int]
-    act_layer: str = "gelu_tanh"
-    conv_style: ConvStyle = OFFICIAL_STYLE
+    stem_mid: int | None = None
+    conv: ConvStyle = OFFICIAL_CONV
+    attention: AttentionStyle = OFFICIAL_ATTENTION
+    head_hidden: bool = True
     head_bias: bool = True
 
 
@@ -62,16 +67,15 @@ class MaxViTBlock(nn.Module):
         out_chs: int,
         stride: int,
         table_window: tuple[int, int],
-        act_layer: Callable[[], nn.Module],
-        conv_style: ConvStyle,
+        cfg: MaxViTConfig,
         drop_path: float = 0.0,
         **dd,
     ):
         super().__init__()
-        kwargs = dict(act_layer=act_layer, drop_path=drop_path, **dd)
-        self.conv = MBConv(in_chs, out_chs, stride, style=conv_style, **kwargs)
-        self.attn_block = PartitionAttention(out_chs, table_window, **kwargs)
-        self.attn_grid = PartitionAttention(out_chs, table_window, **kwargs)
+        kwargs = dict(drop_path=drop_path, **dd)
+        self.conv = MBConv(in_chs, out_chs, stride, cfg.conv, **kwargs)
+        self.attn_block = PartitionAttention(out_chs, table_window, cfg.attention, **kwargs)
+        self.attn_grid = PartitionAttention(out_chs, table_window, cfg.attention, **kwargs)
 
     def init_weights(self) -> None:
         self.conv.init_weights()
@@ -95,18 +99,15 @@ class MaxViTStage(nn.Module):
         out_chs: int,
         drop_paths: list[float],
         table_window: tuple[int, int],
-        act_layer: Callable[[], nn.Module],
-        conv_style: ConvStyle,
+        cfg: MaxViTConfig,
         **dd,
     ):
         super().__init__()
-        kwargs = dict(act_layer=act_layer, conv_style=conv_style, **dd)
         self.grad_checkpointing: bool | str = False
         self.blocks = nn.ModuleList()
         for i, drop_path in enumerate(drop_paths):
-            stride = 2 if i == 0 else 1
-            in_chs = in_chs if i == 0 else out_chs
-            self.blocks.append(MaxViTBlock(in_chs, out_chs, stride, table_window, drop_path=drop_path, **kwargs))
+            stride, chs = (2, in_chs) if i == 0 else (1, out_chs)
+            self.blocks.append(MaxViTBlock(chs, out_chs, stride, table_window, cfg, drop_path, **dd))
 
     def forward(self, x: Tensor, window_size: tuple[int, int], places: Places | None = None) -> Tensor:
         if torch.jit.is_scripting() or places is None:
@@ -170,33 +171,39 @@ class MaxViT(nn.Module):
         self.num_features = self.embed_dim = cfg.dims[-1]
         self.set_input_size(img_size, window_size)
 
-        act_layer = get_act_layer(cfg.act_layer)
-        self.stem = Stem(in_chans, cfg.stem_dim, act_layer, cfg.conv_style, **dd)
+        self.stem = Stem(in_chans, cfg.stem_mid or cfg.stem_dim, cfg.stem_dim, cfg.conv, **dd)
         self.stages = nn.ModuleList()
-        table_window = self._window_for(self.img_size)
         last = max(1, sum(cfg.depths) - 1)
         drop_paths = iter([drop_path_rate * i / last for i in range(sum(cfg.depths))])
         in_chs = cfg.stem_dim
-        for dim, depth in zip(cfg.dims, cfg.depths, strict=True):
-            rates = list(islice(drop_paths, depth))
-            self.stages.append(MaxViTStage(in_chs, dim, rates, table_window, act_layer, cfg.conv_style, **dd))
+        for i, (dim, depth) in enumerate(zip(cfg.dims, cfg.depths, strict=True)):
+            self.stages.append(self._make_stage(i, in_chs, list(islice(drop_paths, depth)), cfg, **dd))
             in_chs = dim
         self.feature_info = [dict(num_chs=cfg.stem_dim, reduction=2, module="stem")] + [
             dict(num_chs=dim, reduction=4 * 2**i, module=f"stages.{i}") for i, dim in enumerate(cfg.dims)
         ]
-        self.head = NormMlpClassifierHead(
-            self.num_features,
-            num_classes,
-            hidden_size=self.num_features,
-            pool_type=global_pool,
-            drop_rate=drop_rate,
-            norm_layer=partial(LayerNorm2d, eps=LAYER_NORM_EPS),
-            **dd,
-        )
-        if num_classes > 0 and not cfg.head_bias:
-            self.head.fc = nn.Linear(self.head.num_features, num_classes, bias=False, **dd)
+        self._make_head(cfg, **dd)
         self.head_hidden_size = self.head.num_features
         self.init_weights()
+
+    def _make_stage(self, index: int, in_chs: int, drop_paths: list[float], cfg: MaxViTConfig, **dd) -> nn.Module:
+        return MaxViTStage(in_chs, cfg.dims[index], drop_paths, self._window_for(self.img_size), cfg, **dd)
+
+    def _make_head(self, cfg: MaxViTConfig, **dd) -> None:
+        self.norm = nn.Identity() if cfg.head_hidden else cfg.attention.map_norm(self.num_features, **dd)
+        self.head = NormMlpClassifierHead(
+            self.num_features,
+            self.num_classes,
+            hidden_size=self.num_features if cfg.head_hidden else None,
+            pool_type=self.global_pool,
+            drop_rate=self.drop_rate,
+            norm_layer=partial(cfg.attention.map_norm),  # timm takes no bound method
+            **dd,
+        )
+        if not cfg.head_hidden:
+            self.head.norm = nn.Identity()
+        if self.num_classes > 0 and not cfg.head_bias:
+            self.head.fc = nn.Linear(self.head.num_features, self.num_classes, bias=False, **dd)
 
     def init_weights(self) -> None:
         """Initialises the stem and all blocks; tables and head initialise themselves."""
@@ -242,8 +249,8 @@ class MaxViT(nn.Module):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set:
-        """Names of the bias tables; one-dimensional parameters are timm's to exclude."""
-        return {name for name, _ in self.named_parameters() if name.endswith("relative_position_bias_table")}
+        """Names of the biases by position, tables or MLPs; one-dimensional parameters are timm's to exclude."""
+        return {name for name, _ in self.named_parameters() if ".rel_pos." in name}
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
@@ -293,7 +300,8 @@ class MaxViT(nn.Module):
         """The forward pass: stem and the first ``depth`` stages.
 
         Returns:
-            The last map, and the maps of ``indices``, 0 for the stem and 1-4 for the stages.
+            The last map, normalised if it is the last stage's and the head leaves that to it, and the maps of
+            ``indices``, 0 for the stem and 1-4 for the stages, as they are.
         """
         is_recorded = ragged.is_recorded(x)
         x = check_images(x, self.in_chans, sizes if is_recorded else None)
@@ -309,7 +317,7 @@ class MaxViT(nn.Module):
                 x = stage(x, window_size)
                 if i + 1 in indices:
                     maps.append(x)
-        return x, maps
+        return self.norm(x) if depth == len(self.stages) else x, maps
 
     @torch.jit.unused
     def _find_places(self, x: Tensor, sizes: list[tuple[int, int]]) -> Places | None:
@@ -319,7 +327,8 @@ class MaxViT(nn.Module):
     def _forward_ragged(
         self, x: Tensor, places: Places, indices: list[int], depth: int
     ) -> tuple[Tensor, list[Tensor]]:
-        return ragged.forward_maps(self.stem, self.stages, x, places, indices, depth)
+        norm = self.norm if depth == len(self.stages) else nn.Identity()
+        return ragged.forward_maps(self.stem, self.stages[:depth], norm, x, places, indices)
 
     @torch.jit.unused
     def _pool_images(self, x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
@@ -340,7 +349,7 @@ class MaxViT(nn.Module):
         Args:
             x: (B, in_chans, H, W).
             indices: the last n if int, all if None, else those listed; negative ones count from the end.
-            norm: accepted for timm's interface; MaxViT's only final norm comes after pooling.
+            norm: normalise the last stage's map, where the network's head leaves that to it.
             stop_early: do not compute stages behind the last map asked for.
             output_fmt: "NCHW" only.
             intermediates_only: leave out the final map.
@@ -354,6 +363,8 @@ class MaxViT(nn.Module):
         take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
         depth = max_index if stop_early else len(self.stages)
         x, intermediates = self.forward_maps(x, take_indices, depth, sizes)
+        if norm and max_index == len(self.stages):
+            intermediates[-1] = x
         if intermediates_only:
             return intermediates
         return x, intermediates
@@ -366,6 +377,8 @@ class MaxViT(nn.Module):
         take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
         ends_early = max_index < len(self.stages)
         self.stages = self.stages[:max_index]
+        if prune_norm or ends_early:
+            self.norm = nn.Identity()
         if ends_early:
             self.num_features = self.feature_info[max_index]["num_chs"]
         if prune_head or ends_early:  # a head sized for the last stage fits no other map

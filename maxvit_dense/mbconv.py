@@ -7,45 +7,18 @@ google-research/maxvit ``models/maxvit.py``), so any size is accepted and odd si
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.fx
 import torch.nn.functional as F
-from timm.layers import DropPath, SqueezeExcite, drop_path
+from timm.layers import DropPath, SqueezeExcite, drop_path, get_act_layer
 from torch import Tensor, nn
 
 from . import folded, ragged
 from .layout import channels_last
 from .ragged import Places
 from .sizes import ceil_div, is_multiple
-
-EXPANSION = 4  # of the output width
-SE_RATIO = 0.25  # of the output width
-BATCH_NORM_EPS = 1e-3
-BATCH_NORM_MOMENTUM = 0.01  # TensorFlow's 0.99
-
-
-@dataclass(frozen=True)
-class ConvStyle:
-    """Where trainings of MaxViT differ in their convolutions; the defaults are the official code's and timm's.
-
-    torchvision's ``maxvit_t`` (pytorch/vision ``torchvision/models/maxvit.py``) has all three the other way.
-
-    Attributes:
-        same_padding: a 3x3 window of stride 2 starts as TensorFlow's SAME padding has it, and shortcuts average 2x2
-            real positions. If False it starts one zero before the map, and shortcuts average 3x3, zeros included.
-        shortcut_conv_always: the shortcut of a stride-2 MBConv has its 1x1 convolution even if the width stays.
-        stem_bias: the first convolution has a bias.
-    """
-
-    same_padding: bool = True
-    shortcut_conv_always: bool = False
-    stem_bias: bool = True
-
-
-OFFICIAL_STYLE = ConvStyle()
+from .styles import OFFICIAL_CONV, ConvStyle
 
 
 def _odd(length: int) -> int:
@@ -62,13 +35,16 @@ def pad_same(x: Tensor) -> Tensor:
     return F.pad(x, (_odd(x.shape[3]), 1, _odd(x.shape[2]), 1))
 
 
-def halving_avg_pool2d(x: Tensor, same_padding: bool = True) -> Tensor:
-    """Average of stride 2, n to ceil(n / 2).
+def halve(x: Tensor, pool: str) -> Tensor:
+    """Pooling of stride 2, n to ceil(n / 2).
 
-    With SAME padding over 2x2 real positions, at an odd edge fewer; else over 3x3, zeros around the map counted.
+    "mean2" averages 2x2 real positions, at an odd edge fewer; "mean3" 3x3, zeros around the map counted; "max3" takes
+    the largest of 3x3 real ones.
     """
-    if not same_padding:
+    if pool == "mean3":
         return F.avg_pool2d(x, 3, 2, 1)
+    if pool == "max3":
+        return F.max_pool2d(x, 3, 2, 1)
     height, width = x.shape[2], x.shape[3]
     if not (is_multiple(height, 2) and is_multiple(width, 2)):
         # An edge counted twice weighs as much as one counted alone.
@@ -86,13 +62,8 @@ def mean_of_map(x: Tensor) -> Tensor:
 
 
 # A traced graph calls these whole: what they do depends on sizes and dtypes, which symbolic tracing does not know.
-torch.fx.wrap("halving_avg_pool2d")
+torch.fx.wrap("halve")
 torch.fx.wrap("mean_of_map")
-
-
-def _batch_norm(channels: int, **dd) -> nn.BatchNorm2d:
-    # A plain BatchNorm2d with the activation beside it: PyTorch's SyncBN conversion would drop one fused into it.
-    return nn.BatchNorm2d(channels, eps=BATCH_NORM_EPS, momentum=BATCH_NORM_MOMENTUM, **dd)
 
 
 class ImageDropPath(DropPath):
@@ -117,21 +88,14 @@ def init_convs(module: nn.Module) -> None:
 class Stem(nn.Module):
     """Two 3x3 convolutions, the first of stride 2: (B, in, H, W) -> (B, C, ceil(H/2), ceil(W/2))."""
 
-    def __init__(
-        self,
-        in_chans: int,
-        dim: int,
-        act_layer: Callable[[], nn.Module],
-        style: ConvStyle = OFFICIAL_STYLE,
-        **dd,
-    ):
+    def __init__(self, in_chans: int, mid_dim: int, dim: int, style: ConvStyle = OFFICIAL_CONV, **dd):
         super().__init__()
         self.same_padding = style.same_padding
         padding = 0 if style.same_padding else 1
-        self.conv1 = nn.Conv2d(in_chans, dim, 3, stride=2, padding=padding, bias=style.stem_bias, **dd)
-        self.norm1 = _batch_norm(dim, **dd)
-        self.act1 = act_layer()
-        self.conv2 = nn.Conv2d(dim, dim, 3, padding=1, **dd)
+        self.conv1 = nn.Conv2d(in_chans, mid_dim, 3, stride=2, padding=padding, bias=style.stem_biases[0], **dd)
+        self.norm1 = style.norm(mid_dim, **dd)
+        self.act1 = style.activation()
+        self.conv2 = nn.Conv2d(mid_dim, dim, 3, padding=1, bias=style.stem_biases[1], **dd)
 
     def init_weights(self) -> None:
         init_convs(self)
@@ -165,26 +129,42 @@ class SqueezeGate(SqueezeExcite):
         return ragged.scale_images(x, gates.flatten(1), places)
 
 
-class Shortcut(nn.Module):
-    """Shortcut of a stride-2 MBConv: an average, then a 1x1 convolution if widths differ (or always)."""
-
-    def __init__(self, in_chs: int, out_chs: int, style: ConvStyle, **dd):
-        super().__init__()
-        self.same_padding = style.same_padding
-        has_conv = in_chs != out_chs or style.shortcut_conv_always
-        self.expand = nn.Conv2d(in_chs, out_chs, 1, **dd) if has_conv else nn.Identity()
-
-    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
-        if torch.jit.is_scripting() or places is None:
-            return self.expand(halving_avg_pool2d(x, self.same_padding))
-        return self.expand(ragged.halving_average(x, places, self.same_padding))
-
-
-class NoShortcut(nn.Identity):
-    """The map itself."""
+class Same(nn.Identity):
+    """The map itself, where a style has a layer less."""
 
     def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
         return x
+
+
+class Halving(nn.Module):
+    """:func:`halve` as a layer."""
+
+    def __init__(self, pool: str):
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        if torch.jit.is_scripting() or places is None:
+            return halve(x, self.pool)
+        return ragged.halve(x, places, self.pool)
+
+
+class Shortcut(nn.Module):
+    """Shortcut of a stride-2 block: its map halved, then a 1x1 convolution, if there is one."""
+
+    def __init__(self, pool: str, expand: nn.Module):
+        super().__init__()
+        self.pool = Halving(pool)
+        self.expand = expand
+
+    def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
+        return self.expand(self.pool(x, places))
+
+
+def _shortcut(in_chs: int, out_chs: int, style: ConvStyle, **dd) -> Shortcut:
+    has_conv = in_chs != out_chs or style.shortcut_conv_always
+    expand = nn.Conv2d(in_chs, out_chs, 1, bias=style.output_bias, **dd) if has_conv else nn.Identity()
+    return Shortcut(style.pool, expand)
 
 
 class MBConv(nn.Module):
@@ -198,25 +178,29 @@ class MBConv(nn.Module):
         in_chs: int,
         out_chs: int,
         stride: int,
-        act_layer: Callable[[], nn.Module],
-        style: ConvStyle = OFFICIAL_STYLE,
+        style: ConvStyle = OFFICIAL_CONV,
         drop_path: float = 0.0,
         **dd,
     ):
         super().__init__()
-        mid_chs = EXPANSION * out_chs
-        self.pads_same = stride == 2 and style.same_padding
-        padding = 0 if self.pads_same else 1
-        self.shortcut = Shortcut(in_chs, out_chs, style, **dd) if stride == 2 else NoShortcut()
-        self.pre_norm = _batch_norm(in_chs, **dd)
+        mid_chs, squeezed_chs = style.widths(in_chs, out_chs)
+        conv_stride = 1 if style.pools_first else stride
+        self.pads_same = conv_stride == 2 and style.same_padding
+        self.shortcut = _shortcut(in_chs, out_chs, style, **dd) if stride == 2 else Same()
+        self.pre_norm = style.norm(in_chs, **dd)
+        self.pre_act = style.activation() if style.pre_norm_act else nn.Identity()
+        self.down = Halving("mean2") if stride > conv_stride else Same()
         self.conv1_1x1 = nn.Conv2d(in_chs, mid_chs, 1, bias=False, **dd)
-        self.norm1 = _batch_norm(mid_chs, **dd)
-        self.act1 = act_layer()
-        self.conv2_kxk = nn.Conv2d(mid_chs, mid_chs, 3, stride, padding, groups=mid_chs, bias=False, **dd)
-        self.norm2 = _batch_norm(mid_chs, **dd)
-        self.act2 = act_layer()
-        self.se = SqueezeGate(mid_chs, rd_channels=int(SE_RATIO * out_chs), act_layer=nn.SiLU, **dd)
-        self.conv3_1x1 = nn.Conv2d(mid_chs, out_chs, 1, **dd)
+        self.norm1 = style.norm(mid_chs, **dd)
+        self.act1 = style.activation()
+        padding = 0 if self.pads_same else 1
+        self.conv2_kxk = nn.Conv2d(mid_chs, mid_chs, 3, conv_stride, padding, groups=mid_chs, bias=False, **dd)
+        gate = SqueezeGate(mid_chs, rd_channels=squeezed_chs, act_layer=get_act_layer(style.squeeze_act), **dd)
+        self.se_early = gate if style.squeezes_early else Same()
+        self.norm2 = style.norm(mid_chs, **dd)
+        self.act2 = style.activation()
+        self.se = Same() if style.squeezes_early else gate
+        self.conv3_1x1 = nn.Conv2d(mid_chs, out_chs, 1, bias=style.output_bias, **dd)
         self.drop_path = ImageDropPath(drop_path)
 
     def init_weights(self) -> None:
@@ -228,10 +212,11 @@ class MBConv(nn.Module):
 
     def forward(self, x: Tensor, places: Places | None = None) -> Tensor:
         shortcut = self.shortcut(x, places)
-        x = self.act1(self.norm1(self.conv1_1x1(self.pre_norm(x))))
+        x = self.down(self.pre_act(self.pre_norm(x)), places)
+        x = self.act1(self.norm1(self.conv1_1x1(x)))
         if torch.jit.is_scripting() or places is None:
             x = self.conv2_kxk(pad_same(x) if self.pads_same else x)
         else:
             x = ragged.convolve(self.conv2_kxk, x, places, self.pads_same)
-        x = self.se(self.act2(self.norm2(x)), places)
-        return shortcut + self.drop_path(self.conv3_1x1(x), places)
+        x = self.act2(self.norm2(self.se_early(x, places)))
+        return shortcut + self.drop_path(self.conv3_1x1(self.se(x, places)), places)

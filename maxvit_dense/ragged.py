@@ -177,11 +177,15 @@ def convolve(conv: nn.Module, x: Tensor, places: Places, pads_same: bool = False
     return pack(conv(_spread(x, frames, canvas)), places)
 
 
-def halving_average(x: Tensor, places: Places, same_padding: bool) -> Tensor:
-    """:func:`.mbconv.halving_avg_pool2d` of a packed map."""
+def halve(x: Tensor, places: Places, pool: str) -> Tensor:
+    """:func:`.mbconv.halve` of a packed map."""
     frames = _corners(places.items, places.finer_sizes)
-    if not same_padding:
+    if pool == "mean3":
         return pack(F.avg_pool2d(_spread(x, frames, places.finer_canvas), 3, 2, 1), places)
+    if pool == "max3":
+        inside = _spread(torch.ones_like(x[:, :1]), frames, places.finer_canvas) > 0
+        canvases = _spread(x, frames, places.finer_canvas).masked_fill(~inside, float("-inf"))
+        return pack(F.max_pool2d(canvases, 3, 2, 1), places)
     means = F.avg_pool2d(_spread(x, frames, (2 * places.canvas[0], 2 * places.canvas[1])), 2)
     return pack(means, places) * _edge_weights(x, places)
 
@@ -264,19 +268,19 @@ def attend(qkv: Tensor, rel_pos: nn.Module, partitions: list[Partition], num_hea
 
 @torch.compiler.disable  # each batch has sizes of its own: nothing that a program could be compiled for
 def forward_maps(
-    stem: nn.Module, stages: nn.ModuleList, images: Tensor, places: Places, indices: list[int], depth: int
+    stem: nn.Module, stages: nn.ModuleList, norm: nn.Module, images: Tensor, places: Places, indices: list[int]
 ) -> tuple[Tensor, list[Tensor]]:
     """:meth:`.maxvit.MaxViT.forward_maps` of a batch of images that do not fill their canvases."""
     x = pack(images, places)
     places = halved(places)
     x = stem(x, places)
     maps = [unpack(x, places)] if 0 in indices else []
-    for i, stage in enumerate(stages[:depth]):
+    for i, stage in enumerate(stages):
         places = halved(places)
         x = stage(x, (0, 0), places)
         if i + 1 in indices:
             maps.append(unpack(x, places))
-    return unpack(x, places), maps
+    return unpack(norm(x), places), maps
 
 
 def pool_images(pool: nn.Module, x: Tensor, sizes: list[tuple[int, int]], halvings: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sizes of MaxViT and their names in timm. The only user of timm's registry and builder."""
+"""The networks under their names in timm. The only user of timm's registry and builder."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -6,7 +6,6 @@ from operator import index
 from typing import Any
 
 import timm
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import (
     PretrainedCfg,
     build_model_with_cfg,
@@ -16,90 +15,20 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
+from .catalog import CONFIGS, TAG_CONFIGS, published_cfgs
+from .coatnet import CoAtNet
+from .coatnet_catalog import COATNET_CONFIGS
 from .errors import InputError
 from .features import FEATURE_CLASSES, MaxViTFeatures
-from .maxvit import MaxViT, MaxViTConfig, parse_img_size
+from .maxvit import MaxViT, parse_img_size
 from .weights.fit import checkpoint_filter_fn
 from .weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
-from .weights.torchvision_layout import torchvision_config
 
 _logger = logging.getLogger(__name__)
 
 NUM_MAPS = 5  # stem and four stages
 
-# Paper, table 1 and table 11 (XL); the stem is as wide as google-research/maxvit `models/hp/vision.py` has it.
-CONFIGS: dict[str, MaxViTConfig] = {
-    "maxvit_t": MaxViTConfig(stem_dim=64, dims=(64, 128, 256, 512), depths=(2, 2, 5, 2)),
-    "maxvit_s": MaxViTConfig(stem_dim=64, dims=(96, 192, 384, 768), depths=(2, 2, 5, 2)),
-    "maxvit_b": MaxViTConfig(stem_dim=64, dims=(96, 192, 384, 768), depths=(2, 6, 14, 2)),
-    "maxvit_l": MaxViTConfig(stem_dim=128, dims=(128, 256, 512, 1024), depths=(2, 6, 14, 2)),
-    "maxvit_xl": MaxViTConfig(stem_dim=192, dims=(192, 384, 768, 1536), depths=(2, 6, 14, 2)),
-    # Ours, not the paper's: the same network small enough to train on two CPU cores (demo, tests).
-    "maxvit_mini": MaxViTConfig(stem_dim=32, dims=(32, 64, 128, 256), depths=(1, 1, 2, 1)),
-}
-
-# Weights of another implementation, whose network differs in more than size.
-TAG_CONFIGS = {"maxvit_t.tv_in1k": torchvision_config(CONFIGS["maxvit_t"])}
-
-# Paper's size names as timm spells them in its checkpoints.
-_TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
-_IN1K_SIZES = ("t", "s", "b", "l")
-_IN21K_SIZES = ("b", "l", "xl")
-
-
-def _cfg(img_size: int = 224, **kwargs: Any) -> dict[str, Any]:
-    side = -(-img_size // 32)
-    return (
-        dict(
-            num_classes=1000,
-            input_size=(3, img_size, img_size),
-            pool_size=(side, side),
-            crop_pct=0.95,
-            interpolation="bicubic",
-            mean=(0.5, 0.5, 0.5),
-            std=(0.5, 0.5, 0.5),
-            first_conv="stem.conv1",
-            classifier="head.fc",
-            fixed_input_size=False,
-            license="apache-2.0",
-        )
-        | kwargs
-    )
-
-
-def _published_cfgs() -> dict[str, dict[str, Any]]:
-    """Every published checkpoint by our name and tag: timm's on the hub (timm `maxxvit.py`), and torchvision's.
-
-    The 224-pixel ImageNet-1k weights use ImageNet's mean and std, all others 0.5; the 384 and 512 ones were trained on
-    whole images squashed to a square (google-research/maxvit, paper table 12). torchvision evaluates at 224 pixels of
-    an image whose short side is 224 (`MaxVit_T_Weights`).
-    """
-    squash = dict(crop_pct=1.0, crop_mode="squash")
-    cfgs = {}
-    for size in _IN1K_SIZES:
-        hub = f"timm/maxvit_{_TIMM_SIZES[size]}_tf"
-        cfgs[f"maxvit_{size}.in1k"] = _cfg(
-            hf_hub_id=f"{hub}_224.in1k", mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD
-        )
-        for side in (384, 512):
-            cfgs[f"maxvit_{size}.in1k_{side}"] = _cfg(side, hf_hub_id=f"{hub}_{side}.in1k", **squash)
-    for size in _IN21K_SIZES:
-        hub = f"timm/maxvit_{_TIMM_SIZES[size]}_tf"
-        cfgs[f"maxvit_{size}.in21k"] = _cfg(hf_hub_id=f"{hub}_224.in21k", num_classes=21843)
-        for side in (384, 512):
-            cfgs[f"maxvit_{size}.in21k_ft_in1k_{side}"] = _cfg(side, hf_hub_id=f"{hub}_{side}.in21k_ft_in1k", **squash)
-    cfgs["maxvit_t.tv_in1k"] = _cfg(
-        url="https://download.pytorch.org/models/maxvit_t-bc5ab103.pth",
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
-        crop_pct=1.0,
-        license="bsd-3-clause",
-    )
-    cfgs["maxvit_mini.untrained"] = _cfg(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
-    return {name: cfg | dict(tag=name.partition(".")[2]) for name, cfg in cfgs.items()}
-
-
-default_cfgs = generate_default_cfgs(_published_cfgs())
+default_cfgs = generate_default_cfgs(published_cfgs())
 
 
 def _pretrained_cfg(variant: str, requested: Any) -> Any:
@@ -172,7 +101,7 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
         kwargs["feature_cls"] = _feature_class(kwargs.get("feature_cls", "getter"))
     try:
         return build_model_with_cfg(
-            MaxViT,
+            CoAtNet if variant in COATNET_CONFIGS else MaxViT,
             variant,
             pretrained,
             pretrained_cfg=pretrained_cfg,
@@ -237,37 +166,20 @@ def _register(entrypoint: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     return register_model(entrypoint)
 
 
-@_register
-def maxvit_t(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """MaxViT-T: 30.9M parameters, 5.6 GMACs at 224 (paper, table 1)."""
-    return _create_maxvit("maxvit_t", pretrained, **kwargs)
+def _entry_point(name: str) -> Callable[..., nn.Module]:
+    """What timm calls to make a network of one name."""
+
+    def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+        return _create_maxvit(name, pretrained, **kwargs)
+
+    build.__name__ = build.__qualname__ = name
+    cfg, tags = CONFIGS[name], [tag for tag in default_cfgs[name].cfgs if tag != "untrained"]
+    build.__doc__ = (
+        f"Stages of {', '.join(map(str, cfg.dims))} channels and {', '.join(map(str, cfg.depths))} blocks. "
+        f"Published weights: {', '.join(tags) or 'none'}."
+    )
+    return build
 
 
-@_register
-def maxvit_s(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """MaxViT-S: 68.9M parameters, 11.7 GMACs at 224 (paper, table 1)."""
-    return _create_maxvit("maxvit_s", pretrained, **kwargs)
-
-
-@_register
-def maxvit_b(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """MaxViT-B: 119.5M parameters, 24.0 GMACs at 224 (paper, table 1)."""
-    return _create_maxvit("maxvit_b", pretrained, **kwargs)
-
-
-@_register
-def maxvit_l(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """MaxViT-L: 211.8M parameters, 43.7 GMACs at 224 (paper, table 1)."""
-    return _create_maxvit("maxvit_l", pretrained, **kwargs)
-
-
-@_register
-def maxvit_xl(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """MaxViT-XL: about 475M parameters (paper, table 11)."""
-    return _create_maxvit("maxvit_xl", pretrained, **kwargs)
-
-
-@_register
-def maxvit_mini(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """Ours, not the paper's: the same network at a size that trains on two CPU cores. No published weights."""
-    return _create_maxvit("maxvit_mini", pretrained, **kwargs)
+for _name in CONFIGS:
+    globals()[_name] = _register(_entry_point(_name))

@@ -1,22 +1,31 @@
 """Any image size, any window: equal to the naive loop, in output and gradient; edges are inert."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import timm
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 import maxvit_dense  # noqa: F401  registers the timm names
 from maxvit_dense.attention import PartitionAttention
 from maxvit_dense.maxvit import MaxViT, MaxViTConfig
 from maxvit_dense.ops import partition_attention
 from maxvit_dense.partition import make_partition
+from maxvit_dense.styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV
 from tests import naive_maxvit
 
 SMALLEST = MaxViTConfig(stem_dim=8, dims=(32, 32, 32, 64), depths=(1, 1, 1, 2))
+_RW = replace(SMALLEST, stem_mid=12, conv=RW_CONV, head_hidden=False)
+# Networks, and the words in which the naive loop is told of them.
+STYLES = {
+    "official": (SMALLEST, naive_maxvit.OFFICIAL),
+    "rw": (replace(_RW, attention=replace(RW_ATTENTION, layer_scale=1e-6)), naive_maxvit.RW),
+    "rmlp": (replace(_RW, attention=RMLP_ATTENTION), naive_maxvit.RW),
+}
+styles = st.sampled_from(list(STYLES))
 sides = st.integers(1, 400)
 windows = st.one_of(st.integers(1, 12), st.tuples(st.integers(1, 12), st.integers(1, 12)), st.just("ratio"))
 
@@ -34,14 +43,14 @@ def randomize(module):
     return module
 
 
-def smallest(window=7):
+def smallest(window=7, style="official"):
     """The network with five blocks, in double precision: its rounding errors cannot hide a wrong window."""
-    return randomize(MaxViT(SMALLEST, window_size=window, num_classes=0).double()).eval()
+    return randomize(MaxViT(STYLES[style][0], window_size=window, num_classes=0).double()).eval()
 
 
 def assert_same_gradients(net, loss, expected):
     parameters = dict(net.named_parameters())
-    used = [name for name in parameters if not name.startswith("head.")]
+    used = [name for name in parameters if not name.startswith(("head.", "norm."))]
     found = torch.autograd.grad(loss, [parameters[n] for n in used])
     wanted = torch.autograd.grad(expected, [parameters[n] for n in used])
     for name, a, b in zip(used, found, wanted, strict=True):
@@ -51,33 +60,37 @@ def assert_same_gradients(net, loss, expected):
 
 
 @settings(max_examples=25)
-@given(sides, sides, windows)
-@example(1, 1, 7)
-@example(37, 113, 7)
-@example(5, 400, "ratio")
-def test_all_maps_equal_the_naive_loop(height, width, window):
-    net = smallest(window)
+@given(sides, sides, windows, styles)
+@example(1, 1, 7, "official")
+@example(37, 113, 7, "official")
+@example(37, 113, 7, "rw")
+@example(37, 113, 5, "rmlp")
+@example(5, 400, "ratio", "official")
+@example(5, 400, "ratio", "rmlp")
+def test_all_maps_equal_the_naive_loop(height, width, window, style):
+    net = smallest(window, style)
     image = torch.randn(1, 3, height, width, dtype=torch.double, generator=torch.Generator().manual_seed(height))
     with torch.no_grad():
         found = net.forward_intermediates(image, intermediates_only=True)
-        expected = naive_maxvit.forward(net, image, window)
+        expected = naive_maxvit.forward(net, image, window, STYLES[style][1])
     for k, (a, b) in enumerate(zip(found, expected, strict=True), start=1):
         assert a.shape[2:] == (-(-height // 2**k), -(-width // 2**k))
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9 * b.abs().max().item())
 
 
 @settings(max_examples=8)
-@given(st.integers(1, 90), st.integers(1, 90), windows)
-@example(31, 66, 3)
-@example(64, 97, "ratio")
-def test_all_gradients_equal_those_of_the_naive_loop(height, width, window):
-    net = smallest(window)
+@given(st.integers(1, 90), st.integers(1, 90), windows, styles)
+@example(31, 66, 3, "official")
+@example(31, 66, 3, "rmlp")
+@example(64, 97, "ratio", "official")
+@example(64, 97, "ratio", "rw")
+def test_all_gradients_equal_those_of_the_naive_loop(height, width, window, style):
+    net = smallest(window, style)
     image = torch.randn(1, 3, height, width, dtype=torch.double, requires_grad=True)
     weights = [torch.randn(()) for _ in range(5)]
     found = sum(w * m.square().mean() for w, m in zip(weights, net.forward_intermediates(image)[1], strict=True))
-    expected = sum(
-        w * m.square().mean() for w, m in zip(weights, naive_maxvit.forward(net, image, window), strict=True)
-    )
+    naive = naive_maxvit.forward(net, image, window, STYLES[style][1])
+    expected = sum(w * m.square().mean() for w, m in zip(weights, naive, strict=True))
     torch.testing.assert_close(
         *(torch.autograd.grad(loss, image, retain_graph=True)[0] for loss in (found, expected)), rtol=1e-6, atol=1e-10
     )
@@ -96,8 +109,7 @@ def test_all_gradients_equal_those_of_the_naive_loop(height, width, window):
 @example(14, 21, (7, 7), False, (7, 7))
 @example(13, 29, (12, 1), True, (7, 3))
 def test_one_attention_layer_equals_the_naive_loop(height, width, window, grid, table_window):
-    layer = randomize(PartitionAttention(64, table_window, nn.GELU).double())
-    layer.mlp.act = nn.GELU(approximate="tanh")
+    layer = randomize(PartitionAttention(64, table_window).double())
     x = torch.randn(2, height, width, 64, dtype=torch.double, requires_grad=True)
     found = layer(x, make_partition(height, width, window, grid, x.device))
     expected = naive_maxvit.partition_attention(x, layer, window, grid)
@@ -167,9 +179,9 @@ def test_an_image_alone_equals_the_same_image_in_a_batch(height, width, window):
 
 
 @settings(max_examples=15)
-@given(sides, sides, st.sets(st.integers(0, 4), min_size=1))
-def test_features_are_rounded_up_at_every_size(height, width, indices):
-    net = timm.create_model("maxvit_mini", features_only=True, out_indices=tuple(sorted(indices))).eval()
+@given(st.sampled_from(["maxvit_mini", "maxvit_pico"]), sides, sides, st.sets(st.integers(0, 4), min_size=1))
+def test_features_are_rounded_up_at_every_size(name, height, width, indices):
+    net = timm.create_model(name, features_only=True, out_indices=tuple(sorted(indices))).eval()
     with torch.no_grad():
         maps = net(torch.randn(1, 3, height, width))
     for found, channels, stride in zip(maps, net.feature_info.channels(), net.feature_info.reduction(), strict=True):

@@ -6,20 +6,19 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
-from timm.layers import create_conv2d, get_act_layer
+from timm.layers import create_conv2d
 from torch import nn
 from torch.nn import functional as F
 
-from maxvit_dense.mbconv import MBConv, SqueezeGate, Stem, halving_avg_pool2d, pad_same
+from maxvit_dense.mbconv import MBConv, SqueezeGate, Stem, halve, pad_same
 from tests import naive_maxvit
 from tests.networks import fill_with_noise, largest_difference, relative_difference
 
 SIDE = st.integers(1, 70)
-GELU = get_act_layer("gelu_tanh")
 
 
 def mbconv(in_chs: int, out_chs: int, stride: int) -> MBConv:
-    return fill_with_noise(MBConv(in_chs, out_chs, stride, GELU)).double().eval()
+    return fill_with_noise(MBConv(in_chs, out_chs, stride)).double().eval()
 
 
 @given(SIDE, SIDE)
@@ -48,9 +47,9 @@ def test_stride_2_convolution_equals_timms(size):
 @example(7, 8)
 def test_pooling_averages_real_positions_only(height, width):
     x = torch.randn(2, 3, height, width, dtype=torch.float64, requires_grad=True)
-    ours, theirs = halving_avg_pool2d(x), naive_maxvit.same_pool(x)
+    ours, theirs = halve(x, "mean2"), naive_maxvit.same_pool(x)
     assert largest_difference(ours, theirs) < 1e-12
-    assert largest_difference(halving_avg_pool2d(torch.ones_like(x)), torch.ones_like(ours)) == 0
+    assert largest_difference(halve(torch.ones_like(x), "mean2"), torch.ones_like(ours)) == 0
     weights = torch.randn_like(ours)
     gradients = [torch.autograd.grad((out * weights).sum(), x)[0] for out in (ours, theirs)]
     assert largest_difference(*gradients) < 1e-12
@@ -79,7 +78,7 @@ def test_batch_norm_in_training_sees_real_positions_and_tensorflows_momentum():
 
 
 def test_every_batch_norm_has_tensorflows_constants():
-    norms = [m for net in (Stem(3, 8, GELU), mbconv(16, 32, 2)) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for net in (Stem(3, 8, 8), mbconv(16, 32, 2)) for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     assert [(m.eps, m.momentum) for m in norms] == [(1e-3, 0.01)] * 4
 
 
@@ -95,7 +94,7 @@ def test_folding_batch_norm_changes_no_output(shape, size):
 
 
 def test_folding_the_stem_changes_no_output():
-    stem = fill_with_noise(Stem(3, 8, GELU)).double().eval()
+    stem = fill_with_noise(Stem(3, 8, 8)).double().eval()
     x = torch.randn(2, 3, 33, 20, dtype=torch.float64)
     expected = stem(x)
     stem.fuse()
@@ -107,7 +106,7 @@ def test_folding_the_stem_changes_no_output():
 @pytest.mark.parametrize("size", [(32, 32), (33, 20), (1, 1)])
 def test_the_stem_sets_the_memory_layout_and_mbconv_keeps_it(channels, size):
     layout = dict(memory_format=torch.channels_last)
-    stem, block = Stem(channels, 8, GELU), MBConv(8, 32, 2, GELU)
+    stem, block = Stem(channels, 8, 8), MBConv(8, 32, 2)
     x = stem(torch.randn(2, channels, *size))
     assert x.is_contiguous(**layout)
     for parameter in (*stem.parameters(), *block.parameters()):
@@ -133,7 +132,7 @@ def test_the_sum_over_a_map_of_half_precision_does_not_overflow():
 
 def test_initial_weights_keep_the_fan_out_variance():
     torch.manual_seed(0)
-    network = MBConv(64, 128, 2, GELU)
+    network = MBConv(64, 128, 2)
     network.init_weights()
     for conv, fan_out in (
         (network.conv1_1x1, 512),

@@ -1,6 +1,7 @@
 """Images of different sizes in one batch: features, gradients and statistics are those of the images alone."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import timm
@@ -12,19 +13,25 @@ from torch import nn
 import maxvit_dense  # noqa: F401  registers the timm names
 from maxvit_dense import ragged
 from maxvit_dense.maxvit import MaxViT, MaxViTConfig
+from maxvit_dense.styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV
 from tests import naive_maxvit
 from tests.networks import SMALL, fill_with_noise, largest_difference, relative_difference, small_network
 
 TINY = MaxViTConfig(stem_dim=8, dims=(32, 32, 32, 64), depths=(1, 1, 1, 2))
+_RW = replace(TINY, stem_mid=12, conv=RW_CONV, head_hidden=False)
+OTHER_STYLES = {
+    "rw": replace(_RW, attention=replace(RW_ATTENTION, layer_scale=1e-6)),
+    "rmlp": replace(_RW, attention=RMLP_ATTENTION),
+}
 SIZE = st.tuples(st.integers(1, 130), st.integers(1, 130))
 SIZES = st.lists(SIZE, min_size=1, max_size=4)
 WINDOW = st.one_of(st.integers(1, 9), st.tuples(st.integers(1, 9), st.integers(1, 9)), st.just("ratio"))
 MIXED = [(64, 96), (33, 70), (1, 1), (96, 31)]
 
 
-def tiny(window=7, **kwargs) -> MaxViT:
+def tiny(window=7, cfg=TINY, **kwargs) -> MaxViT:
     torch.manual_seed(0)
-    return fill_with_noise(MaxViT(TINY, window_size=window, **(dict(num_classes=3) | kwargs))).double().eval()
+    return fill_with_noise(MaxViT(cfg, window_size=window, **(dict(num_classes=3) | kwargs))).double().eval()
 
 
 def alone(sizes, dtype=torch.double) -> list[torch.Tensor]:
@@ -97,6 +104,22 @@ def test_without_pooling_the_classifier_speaks_at_each_position():
     for item, image in enumerate(images):
         theirs = network(image)
         assert relative_difference(crop(logits, item, theirs), theirs) < 1e-9
+
+
+@settings(max_examples=10)
+@given(st.sampled_from(list(OTHER_STYLES)), SIZES, WINDOW)
+@example("rw", MIXED, "ratio")
+@example("rmlp", MIXED, 7)
+def test_other_styles_too(style, sizes, window):
+    network, images = tiny(window, OTHER_STYLES[style]), alone(sizes)
+    with torch.no_grad():
+        canvas = canvas_of(images, float("nan"), (3, 5))
+        final, maps = network.forward_intermediates(canvas, sizes=sizes)
+        logits = network(canvas, sizes=sizes)
+        for item, image in enumerate(images):
+            theirs, expected = network.forward_intermediates(image)
+            assert_maps_are_those_of([final, *maps], item, [theirs, *expected], 1e-9)
+            assert relative_difference(logits[item : item + 1], network(image)) < 1e-9
 
 
 def test_torchvisions_network_too():

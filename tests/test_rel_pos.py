@@ -1,15 +1,16 @@
 """The relative position bias: which entry belongs to which pair, and how a table is resized."""
 
 import pytest
+import timm
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maxvit_dense.attention import RelPosBias, resize_bias_table
 from maxvit_dense.ops import plain
 from maxvit_dense.ops.aligned_bias import expand_for_kernel
 from maxvit_dense.ops.plain import expand_bias_table
 from maxvit_dense.partition import make_partition
+from maxvit_dense.rel_pos import FlatRelPosBias, RelPosBias, RelPosMlp, resize_bias_table
 from tests import naive_maxvit
 from tests.networks import largest_difference
 
@@ -116,3 +117,29 @@ def test_fused_attention_of_a_gpu_equals_the_products_in_output_and_gradients(mo
     monkeypatch.setattr(plain, "_expand_bias", lambda t, window, like: expand_for_kernel(t, window, like.dtype))
     for ours, theirs in zip(outcome(), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@given(WINDOWS, WINDOWS)
+@example((8, 8), (8, 8))
+def test_a_flat_table_and_an_mlp_answer_by_key_minus_query_too(table_window, window):
+    torch.manual_seed(0)
+    flat, mlp = FlatRelPosBias(3, (table_window[0],) * 2).double(), RelPosMlp(3, 16).double().eval()
+    for module in (flat, mlp):
+        assert largest_difference(module(window), naive_maxvit.positions(module, window)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["table", "mlp"])
+def test_biases_of_pairs_are_those_of_timms_module(kind):
+    theirs = dict(table=timm.layers.RelPosBias((8, 8), 3), mlp=timm.layers.RelPosMlp((8, 8), 3, hidden_dim=16))[kind]
+    ours = dict(table=FlatRelPosBias(3, (8, 8)), mlp=RelPosMlp(3, 16))[kind].eval()
+    ours.load_state_dict(theirs.eval().state_dict())
+    assert largest_difference(expand_bias_table(ours((8, 8)), (8, 8)), theirs.get_bias()[0]) < 1e-6
+
+
+def test_a_flat_table_from_a_checkpoint_is_resized_as_a_table_is():
+    small, large = FlatRelPosBias(2, (7, 7)), FlatRelPosBias(2, (12, 9))
+    resized = small.fitted(small.relative_position_bias_table)
+    assert resized is small.relative_position_bias_table
+    fitted = large.fitted(small.relative_position_bias_table)
+    wanted = naive_maxvit.resized_table(small.relative_position_bias_table.view(13, 13, 2).permute(2, 0, 1), (12, 9))
+    assert largest_difference(fitted.view(23, 17, 2).permute(2, 0, 1), wanted) < 1e-6

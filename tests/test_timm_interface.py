@@ -40,8 +40,9 @@ def same_maps(ours: list, theirs: list, tolerance: float = 1e-5) -> bool:
 # Every name
 
 
-def test_the_registry_holds_the_five_sizes_and_ours():
-    assert set(NAMES) == {"maxvit_t", "maxvit_s", "maxvit_b", "maxvit_l", "maxvit_xl", "maxvit_mini"}
+def test_the_registry_holds_the_papers_sizes_timms_and_ours():
+    sizes = "t s b l xl pico nano tiny small base mini".split()
+    assert set(NAMES) == {f"maxvit_{size}" for size in sizes}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -54,11 +55,23 @@ def test_every_parameter_of_every_size_gets_a_gradient(name):
     assert [n for n, p in network.named_parameters() if p.grad is None or p.grad.shape != p.shape] == []
 
 
-@pytest.mark.parametrize("name", ["maxvit_mini", "maxvit_t"])
+@pytest.mark.parametrize("name", ["maxvit_mini", "maxvit_t", "maxvit_pico", "maxvit_nano.rw_256"])
 def test_no_parameters_gradient_vanishes(name):
     network = fill_with_noise(timm.create_model(name, num_classes=10)).train()
     network(images(300, 257)).square().sum().backward()
     assert [n for n, p in network.named_parameters() if not (p.grad.isfinite().all() and p.grad.abs().max() > 0)] == []
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
+@pytest.mark.parametrize("window_size", [7, "ratio"])
+@pytest.mark.parametrize("name", ["maxvit_pico", "maxvit_nano.rw_256"])
+def test_other_styles_are_scripted_traced_and_folded_at_any_size(name, window_size):
+    network = fill_with_noise(timm.create_model(name, num_classes=10, window_size=window_size)).eval()
+    others = torch.jit.script(network), torch.fx.symbolic_trace(network), reparameterize_model(network)
+    for x in (images(64, 64), images(70, 50), images(5, 101)):
+        expected = network(x)
+        for other in others:
+            assert relative_difference(other(x), expected) < 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -253,6 +266,11 @@ def test_bias_tables_norms_and_biases_take_no_weight_decay():
     assert len(free["params"]) + len(decayed["params"]) == len(names)
 
 
+def test_a_position_mlp_takes_no_weight_decay_as_in_timm():
+    ours, theirs = timm.create_model("maxvit_pico"), timm.create_model("maxvit_rmlp_pico_rw_256")
+    assert ours.no_weight_decay() == theirs.no_weight_decay() != set()
+
+
 def test_layer_groups_follow_depth():
     network = mini()
     groups = group_parameters(network, network.group_matcher())
@@ -432,6 +450,16 @@ def test_export_keeps_height_and_width_free():
     # From 225 pixels on, the last stage has two windows a side: PyTorch takes lengths of 1 for constants.
     exported = export(network, images(512, 640), smallest=225)
     for size in ((225, 225), (480, 333), (640, 1000)):
+        x = images(*size)
+        assert relative_difference(exported(x), network(x)) < 1e-5
+
+
+@needs_recent_export
+@pytest.mark.parametrize("name", ["maxvit_pico", "maxvit_nano.rw_256"])
+def test_export_of_other_styles(name):
+    network = fill_with_noise(timm.create_model(name, num_classes=10, window_size=7)).eval()
+    exported = export(network, images(256, 320), smallest=225)
+    for size in ((225, 225), (300, 333)):
         x = images(*size)
         assert relative_difference(exported(x), network(x)) < 1e-5
 

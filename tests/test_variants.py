@@ -16,7 +16,12 @@ from maxvit_dense.weights.fit import checkpoint_filter_fn
 
 TIMM_SIZES = dict(t="tiny", s="small", b="base", l="large", xl="xlarge")
 OURS_BY_TIMM = {long: short for short, long in TIMM_SIZES.items()}
-PUBLISHED = [name for name in timm.list_pretrained("maxvit_*_tf_*")]
+PUBLISHED = timm.list_pretrained("maxvit_*_tf_*") + timm.list_pretrained("*_rw*_*")
+PUBLISHED = [
+    name
+    for name in PUBLISHED
+    if name.startswith(("maxvit_", "coatnet_")) and name.partition(".")[0] not in variants.CONFIGS
+]
 TABLE = "stages.0.blocks.0.attn_block.attn.rel_pos.relative_position_bias_table"
 # Recipes of the paper (tables 1 and 11) and timm's counts: parameters with 1000 classes, GMACs at 224, 384, 512.
 FIGURES = {
@@ -25,18 +30,39 @@ FIGURES = {
     "maxvit_b": (119_467_708, 24.04, 73.80, 138.02),
     "maxvit_l": (211_785_560, 43.68, 132.55, 244.75),
 }
+# timm's own: millions of parameters (timm results/results-imagenet.csv, README).
+RW_PARAMETERS = {
+    "maxvit_pico": 7.52,
+    "maxvit_nano": 15.50,
+    "maxvit_nano.rw_256": 15.45,
+    "maxvit_tiny": 29.15,
+    "maxvit_tiny.rw_224": 29.06,
+    "maxvit_small": 64.90,
+    "maxvit_base": 116.14,
+}
 
 
 def our_name(timm_name):
-    """maxvit_tiny_tf_384.in1k -> maxvit_t.in1k_384"""
+    """maxvit_tiny_tf_384.in1k -> maxvit_t.in1k_384; maxvit_rmlp_nano_rw_256.sw_in1k -> maxvit_nano.rmlp_rw_256"""
     architecture, tag = timm_name.split(".")
-    _, size, _, img_size = architecture.split("_")
-    return f"maxvit_{OURS_BY_TIMM[size]}.{tag}" + ("" if img_size == "224" else f"_{img_size}")
+    *words, line, img_size = architecture.split("_")
+    if words[0] == "coatnet":  # timm's name without the size
+        return f"{'_'.join([*words, line])}.{tag}" + ("" if img_size == "224" else f"_{img_size}")
+    if line == "tf":
+        return f"maxvit_{OURS_BY_TIMM[words[-1]]}.{tag}" + ("" if img_size == "224" else f"_{img_size}")
+    style = "_".join([*words[1:-1], line, img_size])
+    return f"maxvit_{words[-1]}.{style}" + ("" if tag == "sw_in1k" else tag.removeprefix("sw"))
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_parameter_counts_are_the_published_ones(name):
     assert sum(p.numel() for p in timm.create_model(name, device="meta").parameters()) == FIGURES[name][0]
+
+
+@pytest.mark.parametrize("name", RW_PARAMETERS)
+def test_parameter_counts_of_timms_networks_are_the_published_ones(name):
+    count = sum(p.numel() for p in timm.create_model(name, device="meta").parameters())
+    assert count / 1e6 == pytest.approx(RW_PARAMETERS[name], abs=0.006)
 
 
 def test_xl_has_about_475_million_parameters_without_weights_1000_classes():
@@ -70,7 +96,7 @@ def test_multiply_adds_are_the_published_ones(name, img_size):
 def test_every_published_checkpoint_has_our_name_and_no_other_exists():
     ours = [f"{n}.{tag}" for n in variants.CONFIGS for tag in variants.default_cfgs[n].cfgs if tag != "untrained"]
     assert sorted(ours) == sorted([*map(our_name, PUBLISHED), "maxvit_t.tv_in1k"])
-    assert len(ours) == 22
+    assert len(ours) == 46
 
 
 @pytest.mark.parametrize("timm_name", PUBLISHED)
@@ -111,6 +137,18 @@ def half_pixel_bilinear(table, side):
     return torch.from_numpy(np.einsum("yr,hrc,xc->hyx", along, table.double().numpy(), along)).float()
 
 
+def side_of(table):
+    return table.shape[-1] if table.dim() == 3 else round(len(table) ** 0.5)
+
+
+def resized_as_kept(table, side):
+    """A table (h, n, n), or (n * n, h), resized."""
+    if table.dim() == 3:
+        return half_pixel_bilinear(table, side)
+    n = side_of(table)
+    return half_pixel_bilinear(table.T.reshape(-1, n, n), side).flatten(1).T
+
+
 @pytest.mark.parametrize("timm_name", PUBLISHED)
 def test_published_weights_load_strictly_at_the_tags_own_tables_and_at_others(timm_name):
     weights, tables = weights_made_by_timm(timm_name)
@@ -120,7 +158,7 @@ def test_published_weights_load_strictly_at_the_tags_own_tables_and_at_others(ti
         ours.load_state_dict(checkpoint_filter_fn(dict(weights), ours), strict=True, assign=True)
         loaded = ours.state_dict()
         for name in tables:
-            wanted = weights[name] if img_size == own else half_pixel_bilinear(weights[name], 2 * img_size // 32 - 1)
+            wanted = weights[name] if img_size == own else resized_as_kept(weights[name], side_of(loaded[name]))
             torch.testing.assert_close(loaded[name], wanted, rtol=0, atol=0 if img_size == own else 1e-5)
         assert all(loaded[name].shape == value.shape for name, value in weights.items() if name not in tables)
 
@@ -260,4 +298,4 @@ def test_maps_stay_channels_last_so_the_halves_share_memory(in_chans, size):
 
 def test_importing_registers_without_a_warning():
     assert maxvit_dense.__version__
-    assert [n for n in timm.list_models("maxvit_*") if n in variants.CONFIGS] == sorted(variants.CONFIGS)
+    assert set(variants.CONFIGS) <= set(timm.list_models())

@@ -60,7 +60,7 @@ def read_source(source: str, averaged: bool = True) -> Source:
         OSError: published weights that cannot be reached.
     """
     for variant in default_cfgs:
-        cfg = find_published(variant, source) if source.startswith("maxvit_") else None
+        cfg = find_published(variant, source) if source.startswith(("maxvit_", "coatnet_")) else None
         if cfg is not None:
             weights = fetch_published(variant, cfg)
             return Source(_own_layout(weights, source), "published", source, tag=cfg.tag)

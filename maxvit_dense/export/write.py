@@ -13,10 +13,10 @@ from timm.models import PretrainedCfg
 from timm.models._hub import save_config_for_hf  # in timm.models since 1.0.16
 from torch import Tensor, nn
 
-from ..attention import resize_bias_table
 from ..errors import InputError, listed
 from ..files import file_written_aside, written_aside
 from ..maxvit import PARTITION_RATIO, parse_window_size
+from ..rel_pos import resize_bias_table
 from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
 from ..weights.fit import TABLE_SUFFIX, describe_widths
@@ -27,6 +27,8 @@ from .sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
 
 CARD_FILE = "card.json"
 _STAGES = 4
+_LAST_STEM_CONV = "stem.conv2.weight"
+_HEAD = ("head.", "norm.")
 
 
 @dataclass(frozen=True)
@@ -63,60 +65,77 @@ def identify(weights: Mapping[str, Tensor]) -> Network:
     """Finds the network that complete weights are of.
 
     Raises:
-        InputError: no size of this package has these widths and depths; tensors are missing, unknown or misshapen.
+        InputError: no network of this package has these widths and depths; tensors are missing, unknown or misshapen.
     """
-    sizes = {tuple(value.shape[1:]) for name, value in weights.items() if name.endswith(TABLE_SUFFIX)}
-    if len(sizes) != 1 or any(len(size) != 2 or size[0] % 2 == 0 or size[1] % 2 == 0 for size in sizes):
-        raise InputError(f"These weights have bias tables of {len(sizes)} sizes ({sorted(sizes)}); MaxViT's have one.")
-    rows, cols = sizes.pop()
-    variant = _variant(weights)
-    fc = weights.get("head.fc.weight")
-    network = Network(
-        variant,
-        "tv_in1k" if "stem.conv1.bias" not in weights and f"{variant}.tv_in1k" in TAG_CONFIGS else None,
-        in_chans=weights[FIRST_CONV].shape[1],
-        num_classes=0 if fc is None else fc.shape[0],
-        table_window=((rows + 1) // 2, (cols + 1) // 2),
-    )
-    _check_complete(weights, network)
-    return network
+    found = [(compare_shapes(network.build().state_dict(), weights), network) for network in _of_this_size(weights)]
+    for mismatch, network in found:
+        if not mismatch:
+            return network
+    mismatch, network = min(found, key=lambda pair: len(pair[0].missing) + len(pair[0].unexpected))
+    raise InputError(f"These are no whole weights of {network.variant}: {mismatch}.")
 
 
-def _variant(weights: Mapping[str, Tensor]) -> str:
+def _table_window(weights: Mapping[str, Tensor]) -> tuple[int, int]:
+    """Window of the bias tables, that of the last stage where stages differ (CoAtNet); 7 x 7 where there are none."""
+    tables = [value for name, value in weights.items() if name.endswith(TABLE_SUFFIX)]
+    # A flat table, (rows * cols, h), is of a square window: it does not tell others.
+    sizes = [tuple(v.shape[1:]) if v.dim() == 3 else (round(len(v) ** 0.5),) * 2 for v in tables] or [(13, 13)]
+    of_one_size = len(set(sizes)) == 1 or tables[0].dim() == 2
+    if not of_one_size or any(rows % 2 == 0 or cols % 2 == 0 for rows, cols in sizes):
+        counted = f"{len(set(sizes))} sizes ({sorted(set(sizes))})"
+        raise InputError(f"These weights have bias tables of {counted}; MaxViT's have one, of odd sides.")
+    return (sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2
+
+
+def _of_this_size(weights: Mapping[str, Tensor]) -> list[Network]:
+    """The networks that have the widths and depths of some weights, if not their style."""
     depths = tuple(
         len({n.split(".")[3] for n in weights if n.startswith(f"stages.{s}.blocks.")}) for s in range(_STAGES)
     )
-    for name, cfg in CONFIGS.items():
-        widths = ", ".join(map(str, cfg.dims))
-        if (cfg.stem_dim, widths, cfg.depths) == (weights[FIRST_CONV].shape[0], describe_widths(weights), depths):
-            return name
-    missing = "; a backbone whose last stages were left out (out_indices) is incomplete" if 0 in depths else ""
-    raise InputError(
-        f"No MaxViT has a stem of {weights[FIRST_CONV].shape[0]} channels, stages of {describe_widths(weights)} and "
-        f"{', '.join(map(str, depths))} blocks, as these weights do{missing}. Sizes here: {', '.join(CONFIGS)}."
-    )
-
-
-def _check_complete(weights: Mapping[str, Tensor], network: Network) -> None:
-    if mismatch := compare_shapes(network.build().state_dict(), weights):
-        raise InputError(f"These are no whole weights of {network.variant}: {mismatch}.")
+    stem, widths, fc = len(weights[_LAST_STEM_CONV]), describe_widths(weights), weights.get("head.fc.weight")
+    classes = 0 if fc is None else len(fc)
+    names = [
+        name.partition(".")
+        for name, cfg in (CONFIGS | TAG_CONFIGS).items()
+        if (cfg.stem_dim, ", ".join(map(str, cfg.dims)), cfg.depths) == (stem, widths, depths)
+    ]
+    if not names:
+        missing = "; a backbone whose last stages were left out (out_indices) is incomplete" if 0 in depths else ""
+        raise InputError(
+            f"No MaxViT has a stem of {stem} channels, stages of {widths} and {', '.join(map(str, depths))} blocks, "
+            f"as these weights do{missing}. Sizes here: {', '.join(CONFIGS)}."
+        )
+    window, in_chans = _table_window(weights), weights[FIRST_CONV].shape[1]
+    return [Network(variant, tag or None, in_chans, classes, window) for variant, _, tag in names]
 
 
 def complete_head(weights: dict[str, Tensor]) -> bool:
     """Adds a head that passes features on to a backbone that was trained without one; says whether it did.
 
-    timm's network has a norm and a hidden layer before the classifier even for ``num_classes=0``, and loads strictly.
-    The norm gets weight 1 and bias 0, the hidden layer the identity.
+    timm's networks have a norm, and most a hidden layer, before the classifier even for ``num_classes=0``, and load
+    strictly. The norm gets weight 1 and bias 0, the hidden layer the identity.
     """
-    if any(name.startswith("head.") for name in weights):
+    if any(name.startswith(_HEAD) for name in weights):
         return False
-    last = weights.get(f"stages.{_STAGES - 1}.blocks.0.conv.conv3_1x1.bias")
-    if last is None:
-        return False
-    width = len(last)
-    weights["head.norm.weight"], weights["head.norm.bias"] = torch.ones(width), torch.zeros(width)
-    weights["head.pre_logits.fc.weight"], weights["head.pre_logits.fc.bias"] = torch.eye(width), torch.zeros(width)
-    return True
+    try:
+        networks = _of_this_size(weights)
+    except (InputError, KeyError):
+        return False  # identify() says what they lack
+    for network in networks:
+        own = network.build().state_dict()
+        mismatch = compare_shapes(own, weights)
+        if mismatch.unexpected or mismatch.reshaped or any(not name.startswith(_HEAD) for name in mismatch.missing):
+            continue
+        weights |= {name: _neutral(name, own[name].shape) for name in mismatch.missing}
+        return True
+    return False
+
+
+def _neutral(name: str, shape: torch.Size) -> Tensor:
+    """What passes features on: a factor of 1, a bias of 0, the identity."""
+    if len(shape) == 2:
+        return torch.eye(*shape)
+    return torch.ones(shape) if name.endswith("weight") else torch.zeros(shape)
 
 
 def parse_resize(text: str) -> tuple[tuple[int, int], tuple[int, int]]:

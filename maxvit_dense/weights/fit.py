@@ -2,12 +2,12 @@
 
 from torch import Tensor, nn
 
-from ..attention import resize_bias_table
 from ..errors import listed
 from .torchvision_layout import own_layout
 
 TABLE_SUFFIX = "relative_position_bias_table"
-_BODY = ("stem.", "stages.")
+_LAST_LAYERS = ("conv.conv3_1x1", "conv3_1x1", "attn.proj")  # of a block of MaxViT, of CoAtNet's two kinds
+_BODY = ("stem.", "stages.", "norm.")
 
 
 def resize_bias_tables(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
@@ -15,8 +15,8 @@ def resize_bias_tables(state_dict: dict[str, Tensor], model: nn.Module) -> dict[
     own = model.state_dict()
     fitted = {}
     for name, value in state_dict.items():
-        if name.endswith(TABLE_SUFFIX) and name in own and value.shape[-2:] != own[name].shape[-2:]:
-            value = resize_bias_table(value, tuple(own[name].shape[-2:]))
+        if name.endswith(TABLE_SUFFIX) and name in own and value.dim() == own[name].dim():
+            value = model.get_submodule(name.removesuffix(f".{TABLE_SUFFIX}")).fitted(value)
         fitted[name] = value
     return fitted
 
@@ -25,9 +25,8 @@ def describe_widths(state_dict: dict[str, Tensor]) -> str:
     """Stage widths of a checkpoint in timm's layout, for messages: "64, 128, 256, 512"."""
     widths = []
     for stage in range(4):
-        weight = state_dict.get(f"stages.{stage}.blocks.0.conv.conv3_1x1.weight")
-        if weight is not None:
-            widths.append(str(weight.shape[0]))
+        names = [f"stages.{stage}.blocks.0.{layer}.weight" for layer in _LAST_LAYERS]
+        widths += [str(len(state_dict[name])) for name in names if name in state_dict]
     return ", ".join(widths) or "none found"
 
 

@@ -7,10 +7,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..attention import HEAD_DIM
 from ..errors import InputError
 from ..maxvit import MaxViTConfig
-from ..mbconv import ConvStyle
+from ..styles import HEAD_DIM, TORCHVISION_ATTENTION, TORCHVISION_CONV
 
 _MARK = "blocks.0.layers.0.layers.MBconv.layers.conv_a.0.weight"
 _STEM_BIAS, _SHORTCUT = "stem.conv1.bias", "stages.0.blocks.0.conv.shortcut.expand.weight"  # in this package's layout
@@ -51,8 +50,7 @@ def torchvision_config(cfg: MaxViTConfig) -> MaxViTConfig:
 
     Its other two differences, the scale of attention and the order of bias tables, are in the weights.
     """
-    style = ConvStyle(same_padding=False, shortcut_conv_always=True, stem_bias=False)
-    return replace(cfg, act_layer="gelu", conv_style=style, head_bias=False)
+    return replace(cfg, conv=TORCHVISION_CONV, attention=TORCHVISION_ATTENTION, head_bias=False)
 
 
 def is_torchvision(state_dict: Mapping[str, Tensor]) -> bool:

@@ -23,8 +23,9 @@ class MaxViT(DenseBackbone):
     """Maps at strides 4, 8, 16 and 32 of images of any size.
 
     Args:
-        arch: size: t, s, b, l, xl of the paper, or mini (ours, for demos and tests). "t.tv_in1k" is torchvision's
-            network, whose weights need its padding and activation; naming that tag in ``init_cfg`` is enough.
+        arch: size: t, s, b, l, xl of the paper; pico, nano, tiny, small, base of timm; mini (ours, for demos and
+            tests). "t.tv_in1k" is torchvision's network, "nano.rw_256" and "tiny.rw_224" timm's with tables of biases,
+            whose weights need their own layers; naming that tag in ``init_cfg`` is enough.
         out_indices: which stages to return, 0-3 for strides 4, 8, 16, 32. Stages behind the last one are not built.
         window_size: attention window in tokens: positive int, (height, width), or "ratio" for 1/32 of the image.
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
