@@ -92,7 +92,7 @@ def test_config_trains_a_step_and_evaluates(name, data, tmp_path):
 def test_config_builds_its_own_network_with_the_papers_depth(path):
     network = load(path).model.network
     with torch.device("meta"):
-        net = timm.create_model(**network, num_classes=1000)
+        net = timm.create_model(**{**network, "num_classes": 1000})
     size = path.stem.split("_maxvit_")[1].split("_")[0]
     assert network.model_name == f"maxvit_{size}"
     assert network.drop_path_rate == DROP_PATH.get(size, 0.0)
