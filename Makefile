@@ -34,8 +34,8 @@ help:
 	@echo "make test-upstream  the tests that touch OpenMMLab, with upstream's mmengine, mmcv-lite, mmdet, mmsegmentation"
 	@echo "make test-clients   smp, transformers, PEFT, lightning, OpenVINO, ... with our networks"
 	@echo "make test-oldest    the core with the least PyTorch and timm that it runs on (an environment of its own, 5 GB)"
-	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, Pascal VOC), half an hour; docs/results.md"
-	@echo "make results-camvid  train and evaluate on CamVid (CAMVID=folder), under an hour; docs/results.md"
+	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, STEPS=fewer); docs/results.md"
+	@echo "make results-camvid  train and evaluate on CamVid (CAMVID=folder, STEPS=fewer); docs/results.md"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make dist   build wheel and sdist in dist/ and check them"
@@ -120,17 +120,19 @@ lint: setup
 benchmark: setup
 	"$(RUN)" tools/benchmark.py --preset cpu $(ARGS)
 
-# Figures of docs/results.md, made again; each ends with the one of the docs beside its own.
+# Figures of docs/results.md, made again; each ends with the one of the docs beside its own. STEPS cuts the recipe short.
 BCCD ?= data/BCCD
 CAMVID ?= data/camvid
+STEPS ?=
+CUT = $(if $(STEPS),--cfg-options train_cfg.max_iters=$(STEPS) param_scheduler.1.end=$(STEPS))
 results-bccd: setup
 	"$(RUN)" tools/convert_dataset.py "$(BCCD)" work_dirs/bccd_coco
-	"$(RUN)" tools/train.py configs/atss_maxvit_mini_bccd.py --data-root work_dirs/bccd_coco --work-dir work_dirs/bccd $(ARGS)
+	"$(RUN)" tools/train.py configs/atss_maxvit_mini_bccd.py --data-root work_dirs/bccd_coco --work-dir work_dirs/bccd $(CUT)
 	@grep -h "Iter(val).*bbox_mAP_50" work_dirs/bccd/*/*.log | tail -n 1
 	@grep "atss_maxvit_mini_bccd" docs/results.md
 
 results-camvid: setup
-	"$(RUN)" tools/train.py configs/fpn_maxvit_mini_camvid.py --data-root "$(CAMVID)" --work-dir work_dirs/camvid $(ARGS)
+	"$(RUN)" tools/train.py configs/fpn_maxvit_mini_camvid.py --data-root "$(CAMVID)" --work-dir work_dirs/camvid $(CUT)
 	@grep -h "Iter(val).*mIoU" work_dirs/camvid/*/*.log | tail -n 1
 	@grep "fpn_maxvit_mini_camvid" docs/results.md
 
