@@ -8,6 +8,7 @@
 PYTHON ?= python3
 TORCH ?= 2.14
 JOBS ?= 2
+MINUTES ?= 10
 ARGS ?=
 ifeq ($(TORCH),2.14)
 VENV ?= .venv
@@ -26,13 +27,14 @@ PIP := PIP_USER=0 PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-vers
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-upstream test-clients test-oldest lint benchmark results-bccd results-camvid dist clean
+.PHONY: help setup demo test test-faults test-upstream test-clients test-oldest lint benchmark results-bccd results-camvid dist clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
 	@echo "make test   set up, run lint and all tests     (ARGS=\"-k name\" picks tests, JOBS=$(JOBS))"
 	@echo "make test-upstream  the tests that touch OpenMMLab, with upstream's mmengine, mmcv-lite, mmdet, mmsegmentation"
 	@echo "make test-clients   smp, transformers, PEFT, lightning, OpenVINO, ... with our networks"
+	@echo "make test-faults    a training killed and resumed, bytes flipped, two processes stopped, for MINUTES=$(MINUTES)"
 	@echo "make test-oldest    the core with the least PyTorch and timm that it runs on (an environment of its own, 5 GB)"
 	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, STEPS=fewer); docs/results.md"
 	@echo "make results-camvid  train and evaluate on CamVid (CAMVID=folder, STEPS=fewer); docs/results.md"
@@ -93,6 +95,9 @@ UPSTREAM_TESTS := $(addprefix tests/test_,openmmlab_backbone.py configs.py check
 test-upstream: setup $(UPSTREAM)/.done
 	PYTHONPATH="$(CURDIR):$(abspath $(UPSTREAM))" OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) --dist worksteal -r s \
 	$(UPSTREAM_TESTS) $(ARGS)
+
+test-faults: setup
+	OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= "$(RUN)" -m tests.faults $(MINUTES)
 
 .venv-oldest/.maxvit_dense: requirements/oldest.txt
 	$(call venv,.venv-oldest)

@@ -1,9 +1,12 @@
 """What users may give for sizes, windows and images, and what they are told otherwise."""
 
+import math
 from collections.abc import Iterable
+from numbers import Real
 from operator import index
 from typing import Any
 
+import torch
 from torch import Tensor
 
 PARTITION_RATIO = 32  # stride of the last stage, where a "ratio" window covers the whole map
@@ -29,6 +32,20 @@ def parse_img_size(img_size: int | tuple[int, int]) -> tuple[int, int]:
     if sizes is None:
         raise ValueError(f"img_size={img_size!r}: give a positive number of pixels or a pair (height, width)")
     return sizes
+
+
+def check_network(num_classes: int, in_chans: int, drop_rate: float, drop_path_rate: float) -> None:
+    """Refuses what a network could be built with and could not work with.
+
+    Raises:
+        ValueError: an argument that is no number in its range.
+    """
+    for name, value, least in (("num_classes", num_classes, 0), ("in_chans", in_chans, 1)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or index(value) < least:
+            raise ValueError(f"{name}={value!r}: give a whole number from {least}")
+    for name, value in (("drop_rate", drop_rate), ("drop_path_rate", drop_path_rate)):
+        if isinstance(value, bool) or not isinstance(value, Real) or math.isnan(value) or not 0 <= value < 1:
+            raise ValueError(f"{name}={value!r}: give a number from 0 to below 1")
 
 
 def parse_window_size(window_size: int | tuple[int, int] | str) -> tuple[bool, tuple[int, int]]:
@@ -58,8 +75,18 @@ def check_images(x: Tensor, in_chans: int, sizes: list[tuple[int, int]] | None =
         sizes: those of the images in a batch where they cannot be used.
 
     Raises:
+        TypeError: no tensor, or not of floating point numbers.
         ValueError: not of shape (B, in_chans, H, W) with H, W >= 1; ``sizes`` were given.
     """
+    if not torch.jit.is_scripting() and not isinstance(x, Tensor):
+        raise TypeError(
+            f"images as {type(x).__name__}: MaxViT takes a tensor (batch, {in_chans}, height, width), one such as "
+            "torch.stack(...) of a list or torch.from_numpy(...) of an array gives"
+        )
+    if not x.is_floating_point():
+        raise TypeError(
+            f"images of {x.dtype}: MaxViT takes floating point numbers, normalised; images.float() / 255 is a start"
+        )
     if sizes is not None:
         raise ValueError("sizes: scripted, traced and exported networks take images that fill their canvas; leave out")
     if x.dim() != 4:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 def written_aside(target: Path) -> Iterator[Path]:
     """A new directory beside the target that takes its place at the end, or is removed on any failure."""
     partial, old = _beside(target, "new"), _beside(target, "old")
+    remove_leftovers(target.parent, target.name)
     partial.mkdir()
     try:
         yield partial
@@ -55,9 +57,39 @@ def write_whole(target: Path, content: bytes | str) -> None:
         os.fsync(stream.fileno())  # or the new name could outlive a power cut and its content not
 
 
+def remove_leftovers(folder: Path, name: str | None = None) -> None:
+    """Removes what writers that were killed left in a folder.
+
+    Args:
+        folder: in which nobody else writes files now.
+        name: of the one target whose leftovers are meant: folders alone, since a partial file is written over.
+    """
+    for path in folder.glob(".*"):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found is None or (name is not None and found["name"] != name):
+            continue
+        if found["process"] is None and name is None:
+            path.unlink(missing_ok=True)
+        elif found["process"] is not None and not _is_alive(int(found["process"])):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.(part|new-(?P<process>\d+)-[0-9a-f]{8})")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        pass
+    return True
+
+
 def _beside(target: Path, kind: str) -> Path:
     _make_parent(target)
-    return target.with_name(f".{target.name}.{kind}-{uuid.uuid4().hex[:8]}")
+    return target.with_name(f".{target.name}.{kind}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
 
 
 def _make_parent(target: Path) -> None:

@@ -16,7 +16,14 @@ from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from . import ragged
-from .arguments import PARTITION_RATIO, check_images, check_sizes, parse_img_size, parse_window_size
+from .arguments import (
+    PARTITION_RATIO,
+    check_images,
+    check_network,
+    check_sizes,
+    parse_img_size,
+    parse_window_size,
+)
 from .attention import PartitionAttention
 from .layout import with_channels_last_gradient
 from .mbconv import MBConv, Stem
@@ -142,7 +149,7 @@ class MaxViT(nn.Module):
         drop_path_rate: stochastic depth of the last block, growing linearly from 0.
 
     Raises:
-        ValueError: a window size or image size that is not positive.
+        ValueError: a window size or image size that is not positive; as ``arguments.check_network``.
     """
 
     __jit_unused_properties__ = ["window_size"]
@@ -161,6 +168,7 @@ class MaxViT(nn.Module):
         dtype=None,
     ):
         super().__init__()
+        check_network(num_classes, in_chans, drop_rate, drop_path_rate)
         # Only what was given: timm's layers take neither before 1.0.21.
         dd = {name: value for name, value in (("device", device), ("dtype", dtype)) if value is not None}
         self.num_classes = num_classes

@@ -29,6 +29,12 @@ def last_checkpoint(work_dir: Path | str) -> Path | None:
     return path if os.path.exists(path) else Path(work_dir) / path.name
 
 
+def kept(work_dir: Path | str) -> str:
+    """What is left of a run that ended early, for its message."""
+    last = last_checkpoint(work_dir)
+    return f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
+
+
 def run_logs(work_dir: Path) -> list[list[Scalars]]:
     """The lines of each run in a work dir, in the order of their starts: numbers by name."""
     return [list(_lines(path)) for path in sorted(work_dir.glob("*/vis_data/scalars.json"))]

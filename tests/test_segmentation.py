@@ -17,6 +17,7 @@ from mmengine.config import Config  # noqa: E402
 from maxvit_dense.openmmlab import launch, run  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
+from tests.small_segmentor import write_config  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
@@ -34,21 +35,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """The demo's UPerNet with thinner heads, for one step on 48-pixel crops, in one file."""
-    cfg = Config.fromfile(CONFIGS / "demo" / "demo_upernet_maxvit_mini_sample.py")
-    for head in (cfg.model.decode_head, cfg.model.auxiliary_head):
-        head.channels = 8
-    cfg.model.data_preprocessor.size = (48, 48)
-    cfg.model.test_cfg.update(crop_size=(48, 48), stride=(32, 32))
-    cfg.train_dataloader.dataset.pipeline[3].crop_size = (48, 48)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.update(num_workers=0, persistent_workers=False)
-        loader.dataset.pipeline[2 if loader is cfg.train_dataloader else 1].scale = (96, 64)
-    cfg.train_cfg.update(max_iters=1, val_interval=1)
-    cfg.default_hooks.checkpoint.interval = 1
-    path = tmp_path_factory.mktemp("config") / "tiny.py"
-    cfg.dump(path)
-    return path
+    return write_config(tmp_path_factory.mktemp("config"))
 
 
 @pytest.fixture(scope="module")

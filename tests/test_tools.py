@@ -22,53 +22,13 @@ from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import launch, results, run  # noqa: E402
-from maxvit_dense.sample_data import CLASSES, write_sample_data  # noqa: E402
+from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
+from tests.small_detector import write_config  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
-
-CONFIG = f"""
-_base_ = [
-    "mmdet::_base_/models/mask-rcnn_r50_fpn.py",
-    "mmdet::_base_/datasets/coco_instance.py",
-    "mmdet::_base_/default_runtime.py",
-]
-custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
-meta = dict(classes={CLASSES!r})
-roi = dict(out_channels=16)
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=1),
-    backbone=dict(_delete_=True, type="MaxViT", arch="mini", out_indices=(0, 1, 2, 3)),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=16),
-    rpn_head=dict(in_channels=16, feat_channels=16),
-    roi_head=dict(
-        bbox_roi_extractor=roi,
-        mask_roi_extractor=roi,
-        bbox_head=dict(in_channels=16, fc_out_channels=32, num_classes={len(CLASSES)}),
-        mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1, num_classes={len(CLASSES)}),
-    ),
-    train_cfg=dict(rpn_proposal=dict(max_per_img=50), rcnn=dict(sampler=dict(num=32))),
-    test_cfg=dict(rpn=dict(max_per_img=20), rcnn=dict(max_per_img=5, score_thr=0.0)),
-)
-load = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(64, 64), keep_ratio=True)]
-pack = [dict(type="LoadAnnotations", with_bbox=True, with_mask=True), dict(type="PackDetInputs")]
-train_pipeline = [load[0], pack[0], load[1], pack[1]]
-keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-test_pipeline = [*load, pack[0], dict(type="PackDetInputs", meta_keys=keys)]
-workers = dict(num_workers=0, persistent_workers=False)
-train_dataloader = dict(batch_size=2, dataset=dict(metainfo=meta, pipeline=train_pipeline), **workers)
-val_dataloader = dict(dataset=dict(metainfo=meta, pipeline=test_pipeline), **workers)
-test_dataloader = val_dataloader
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=1)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
-default_hooks = dict(logger=dict(interval=1))
-auto_scale_lr = dict(base_batch_size=4)
-"""
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -80,11 +40,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
-    """One file with its bases written out: mmengine takes over a second to resolve them at each load."""
-    folder = tmp_path_factory.mktemp("configs")
-    (folder / "short.py").write_text(CONFIG)
-    Config.fromfile(folder / "short.py").dump(folder / "tiny.py")
-    return folder / "tiny.py"
+    return write_config(tmp_path_factory.mktemp("configs"))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +107,8 @@ def test_training_leaves_a_checkpoint_and_its_config(trained, config):
     again = run.prepare_training(str(trained / config.name))
     kinds = [backend["type"] for backend in again.visualizer.vis_backends]
     assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]  # once, though the file names it already
-    assert [hook["type"] for hook in again.custom_hooks] == ["PeakMemoryHook", "CurvesHook"]
+    hooks = [hook["type"] for hook in again.custom_hooks]
+    assert hooks == ["PeakMemoryHook", "CurvesHook", "ReportHook", "RepeatableDrawsHook"]
 
 
 def test_resume_goes_on_after_the_last_checkpoint(trained, options, tmp_path):
@@ -163,6 +120,17 @@ def test_resume_goes_on_after_the_last_checkpoint(trained, options, tmp_path):
         (trained / "aside.pth").rename(trained / "epoch_1.pth")
     assert "resumed epoch: 1, iter: 2" in log_of(tmp_path / "work")
     assert read_checkpoint(tmp_path / "work" / "epoch_2.pth")["meta"]["iter"] == 4
+
+
+def test_a_run_resumed_after_an_epoch_equals_one_that_was_not_stopped(options, tmp_path):
+    settings = ["--cfg-options", "randomness.seed=5", "train_dataloader.num_workers=2", "train_cfg.max_epochs="]
+    for name, epochs, resume in (("straight", "2", []), ("stopped", "1", []), ("stopped", "2", ["--resume"])):
+        options[-1] = str(tmp_path / name)
+        assert train([*options, *resume, *settings[:-1], settings[-1] + epochs]) == 0
+    straight, resumed = (read_checkpoint(tmp_path / name / "epoch_2.pth") for name in ("straight", "stopped"))
+    assert all(torch.equal(value, resumed["state_dict"][name]) for name, value in straight["state_dict"].items())
+    first = read_checkpoint(tmp_path / "stopped" / "epoch_1.pth")["state_dict"]
+    assert any(not torch.equal(value, first[name]) for name, value in straight["state_dict"].items())
 
 
 def test_skipping_bad_boxes_trains_without_them(options, data, tmp_path, capsys):
@@ -385,6 +353,7 @@ def test_pictures_and_predictions_that_cannot_be_written_are_refused(trained, op
 
 def test_amp_and_learning_rate_scaling_are_set(config, data, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "get_device", lambda: "cuda")
+    monkeypatch.setattr(run, "rehearse", lambda *_: None)  # mixed precision is built on a GPU alone
     cfg = run.prepare_training(
         str(config), data_root=str(data), work_dir=str(tmp_path / "work"), amp=True, auto_scale_lr=True
     )

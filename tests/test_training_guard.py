@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -50,6 +51,8 @@ class Line(BaseModel):
     def forward(self, inputs, mode="tensor"):
         inputs = torch.stack(list(inputs))
         self.seen.append(inputs.flatten().tolist())
+        if mode == "predict":
+            return inputs
         loss = self.layer(inputs / 10).square().mean()
         return dict(loss=loss * float("nan") if len(self.seen) == self.nan_at else loss)
 
@@ -111,6 +114,21 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch
     with own_files(), pytest.raises(OSError, match="No space"):
         save_checkpoint(dict(state_dict=dict(w=torch.zeros(3))), str(path))
     assert torch.equal(read_checkpoint(path)["state_dict"]["w"], torch.ones(3))
+
+
+def test_a_full_disk_ends_a_run_with_the_last_good_checkpoint(tmp_path):
+    def limit():  # stands for a full disk: no file may grow any more
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    runner = runner_of(tmp_path, hooks=[Act(BATCHES + 1, limit).hook])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(TrainingStopped, match=r"File too large.*last good checkpoint is .*epoch_1\.pth.*--resume"):
+            runner.train()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in tmp_path.glob("*.pth")] == ["epoch_1.pth"]
+    assert read_checkpoint(tmp_path / "epoch_1.pth")["meta"]["epoch"] == 1
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
@@ -176,6 +194,45 @@ def test_after_another_batch_the_next_epoch_begins_whole(batch, middle, tmp_path
     assert sorted(x for seen in again.model.seen for x in seen) == sorted(x for s in stopped.model.seen[:5] for x in s)
     said = [record.message for record in caplog.records if "begins whole" in record.message]
     assert len(said) == 1 and f"had {BATCHES} batches an epoch, this one has {10 // batch}" in said[0]
+
+
+class Slow:
+    """An evaluation that asks the run to stop, and would take ten minutes."""
+
+    def __init__(self):
+        from mmengine.evaluator import BaseMetric
+
+        class _Slow(BaseMetric):
+            def process(self, data_batch, data_samples):
+                terminate()
+                time.sleep(600)
+
+            def compute_metrics(self, results):
+                return {}
+
+        self.metric = _Slow()
+
+
+def test_sigterm_leaves_an_evaluation_and_saves_the_weights_in_training(tmp_path):
+    ema = dict(type="EMAHook", momentum=0.5)
+    straight = runner_of(tmp_path / "straight", hooks=[ema])
+    straight.train()
+    stopped = runner_of(tmp_path / "stopped", hooks=[ema])
+    stopped._val_dataloader = dict(dataset=Numbers(), batch_size=2, sampler=dict(type=DefaultSampler), num_workers=0)
+    stopped._val_loop, stopped._val_evaluator = dict(type="ValLoop"), [Slow().metric]
+    with pytest.raises(SystemExit) as stop:
+        stopped.train()
+    assert stop.value.code == 143
+    path = tmp_path / "stopped" / f"iter_{BATCHES}.pth"
+    assert (tmp_path / "stopped" / "last_checkpoint").read_text() == str(path)
+    there, regular = read_checkpoint(path), read_checkpoint(tmp_path / "straight" / "epoch_2.pth")
+    assert there["meta"]["epoch"] == 1 and regular["meta"]["epoch"] == 2
+
+    again = runner_of(tmp_path / "stopped", hooks=[ema], load_from=str(path), resume=True)
+    again.train()
+    assert torch.equal(again.model.layer.weight, straight.model.layer.weight)
+    averages = [read_checkpoint(tmp_path / name / "epoch_2.pth")["state_dict"] for name in ("straight", "stopped")]
+    assert torch.equal(averages[0]["layer.weight"], averages[1]["layer.weight"])
 
 
 def test_accumulated_gradients_are_used_before_a_stop(tmp_path):

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -53,6 +54,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _blocked(path: Path) -> str:
+    """Why nothing can be written there; empty if something can."""
+    if path.is_dir():
+        return "it is a folder"
+    above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    if not above.is_dir():
+        return f"{above} is a file"
+    return "" if os.access(above, os.W_OK) else f"no permission to write in {above}"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all measured, 1 a row failed, 2 wrong usage."""
     parser = _parser()
@@ -60,6 +71,10 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("repetitions", "threads"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}; give a whole number from 1")
+    if args.threads is not None and args.threads > (cores := os.cpu_count() or 1):
+        parser.error(f"--threads is {args.threads}; this machine has {cores} cores, so give 1 to {cores}")
+    if args.out and (blocked := _blocked(args.out)):
+        parser.error(f"--out {args.out} cannot be written: {blocked}")
     if args.out and args.out.suffix not in (".md", ".json"):
         parser.error(f"--out must end in .md or .json, not {args.out.name!r}")
 

@@ -62,6 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     from maxvit_dense.export.sources import read_source
     from maxvit_dense.export.write import check_target, parse_resize, prepare, write
 
+    if not args.target.strip():
+        return _fail("The target is empty. Name a file NAME.safetensors, or a folder.")
     target = Path(os.path.abspath(args.target))
     try:
         check_target(target, args.force)

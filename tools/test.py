@@ -1,6 +1,7 @@
 """Evaluate a checkpoint: `maxvit-dense test maskrcnn_maxvit_t_coco checkpoint.pth`."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.out and not args.out.endswith(_OUT_SUFFIXES):
         parser.error(f"--out must end in {' or '.join(_OUT_SUFFIXES)}, not {args.out!r}")
-    mistake = start(args)
+    mistake = f"--out {args.out} is a folder. Name a file." if args.out and os.path.isdir(args.out) else start(args)
     if mistake:
         return fail("test", mistake)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
 from timm.models import PretrainedCfg
 from timm.models._hub import save_config_for_hf  # in timm.models since 1.0.16
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ CARD_FILE = "card.json"
 _STAGES = 4
 _LAST_STEM_CONV = "stem.conv2.weight"
 _HEAD = ("head.", "norm.")
+_LARGEST_WINDOW = 128  # tokens; its tables take 128 MB for B, and attention over 16,384 tokens far more
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,11 @@ def parse_resize(text: str) -> tuple[tuple[int, int], tuple[int, int]]:
             f"--resize {text}: give an image size in pixels (384, or 512x640 for height x width) or a window in tokens "
             "(window=12, window=16x20)."
         ) from error
+    if max(sides) > (_LARGEST_WINDOW if is_window else PARTITION_RATIO * _LARGEST_WINDOW):
+        raise InputError(
+            f"--resize {text} is more than a window of {_LARGEST_WINDOW} tokens a side, of images of "
+            f"{PARTITION_RATIO * _LARGEST_WINDOW} pixels: tables grow with its square. Give less."
+        )
     if is_window:
         return sides, (PARTITION_RATIO * sides[0], PARTITION_RATIO * sides[1])
     return (ceil_div(sides[0], PARTITION_RATIO), ceil_div(sides[1], PARTITION_RATIO)), sides
@@ -338,6 +345,16 @@ def check_target(target: Path, force: bool) -> None:
     if is_file or any(target.iterdir()):
         if not force:
             raise InputError(f"{target} exists and was left as it is. Give --force to replace it, or another target.")
+        if is_file and not _is_safetensors(target):
+            raise InputError(f"{target} is no file of weights, and --force replaces those alone. Name another target.")
         others = [] if is_file else sorted({p.name for p in target.iterdir()} - {WEIGHTS_FILE, HUB_CONFIG, CARD_FILE})
         if others:
             raise InputError(f"{target} holds other things ({listed(others)}). Name another folder.")
+
+
+def _is_safetensors(path: Path) -> bool:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.keys() is not None
+    except (SafetensorError, OSError):
+        return False

@@ -17,7 +17,7 @@ from . import config_base  # noqa: E402
 
 config_base.register_prefix()
 
-from . import classification, sharded, training_guard  # noqa: E402, F401 (they register themselves)
+from . import classification, draws, sharded, training_guard  # noqa: E402, F401 (they register themselves)
 from .backbones.maxvit import MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .curves import CurvesHook  # noqa: E402

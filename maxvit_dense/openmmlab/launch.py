@@ -1,10 +1,12 @@
 """Several processes: what the launcher must have set, and training without a GPU."""
 
+import ctypes
 import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +43,8 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
             f"--launcher {launcher} finds no {', '.join(absent)} in the environment. Start the processes "
             f"with: {command} tools/... --launcher {launcher}"
         )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        end_with_parent(signal.SIGTERM)  # torchrun's: a checkpoint is saved
     if get_device() != "cpu":
         return
     if launcher != "pytorch":
@@ -82,6 +86,36 @@ def init_cpu_group(launcher: str) -> None:
         distributed.init_process_group("gloo")
 
 
+_PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
+
+def end_with_parent(number: int) -> None:
+    """Have the system send this process a signal when its parent dies, however it does. Does nothing but on Linux."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:  # it died meanwhile
+        os.kill(os.getpid(), number)
+
+
+def begin_worker(inner: Callable[[int], None] | None, worker: int) -> None:
+    """``worker_init_fn`` of a data loader whose workers end with their process, and not before it.
+
+    torchrun and cluster managers send SIGTERM to all processes. The training process still needs batches until the
+    step under way is done, so a worker obeys the second SIGTERM only: the loader sends it its own.
+
+    Args:
+        inner: the loader's own function.
+        worker: number of the worker.
+    """
+    end_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if inner is not None:
+        inner(worker)
+
+
+_GRACE_SECONDS = 30.0  # what torchrun too gives a process to end after SIGTERM
 _FAILED = "maxvit_dense/failed"  # in the store that the processes share
 _POLL_SECONDS = 1.0
 
@@ -98,7 +132,7 @@ def stopping_together() -> Iterator[None]:
         yield
         return
     store, rank, done = distributed.distributed_c10d._get_default_store(), distributed.get_rank(), threading.Event()
-    watcher = threading.Thread(target=_watch, args=(store, rank, done), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(store, rank, done, os.getppid()), daemon=True)
     watcher.start()
     try:
         yield
@@ -110,12 +144,14 @@ def stopping_together() -> Iterator[None]:
         watcher.join()
 
 
-def _watch(store: distributed.Store, rank: int, done: threading.Event) -> None:
+def _watch(store: distributed.Store, rank: int, done: threading.Event, launcher: int) -> None:
     while not done.wait(_POLL_SECONDS):
         try:
             culprit = store.get(_FAILED).decode() if store.check([_FAILED]) else None
         except RuntimeError:  # nobody answers
             culprit = "that began the run"
+        if culprit is not None and os.getppid() != launcher:
+            done.wait(_GRACE_SECONDS)  # the launcher has died, and the store with it: a checkpoint is being saved
         if culprit is not None and not done.is_set():
             print(f"rank {rank}: stopped, because the process of rank {culprit} failed", file=sys.stderr, flush=True)
             os._exit(1)  # the main thread may wait for a collective operation, out of Python's reach

@@ -13,9 +13,12 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 import torch
 from mmengine.fileio.backends import LocalBackend
 
+from ..errors import TrainingStopped
 from ..files import write_whole
 from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from ..work_dir import kept
 from .launch import stopping_together
+from .places import WorkDirLock
 
 _lock = threading.RLock()
 
@@ -38,16 +41,33 @@ def own_files() -> Iterator[None]:
         yield
 
 
-def with_own_files(runner: type) -> type:
-    """A Runner's class whose runs take place inside :func:`own_files`."""
-    return type(runner.__name__, (_OwnFiles, runner), {})
+def with_own_files(runner: type, lock: WorkDirLock | None = None) -> type:
+    """A Runner's class whose runs take place inside :func:`own_files`; ``lock`` is released when training ends."""
+    return type(runner.__name__, (_OwnFiles, runner), {"work_dir_lock": lock})
 
 
 class _OwnFiles:
 
+    work_dir_lock: WorkDirLock | None = None
+
     def train(self) -> Any:
-        with own_files(), stopping_together():
+        try:
+            with own_files(), stopping_together():
+                return self._train()
+        finally:
+            if self.work_dir_lock is not None:
+                self.work_dir_lock.release()
+
+    def _train(self) -> Any:
+        """A full disk, or an image or folder that was deleted meanwhile, ends a run with one message."""
+        try:
             return super().train()
+        except OSError as error:  # of a data worker, whose text has the traceback before it
+            reason = str(error).strip().splitlines()[-1].partition("Error: ")
+            raise TrainingStopped(
+                f"Training stopped: {reason[2] or reason[0]}; {kept(self.work_dir)}. Free some space or put the file "
+                "back, and go on with --resume."
+            ) from error
 
     def val(self) -> Any:
         with own_files(), stopping_together():

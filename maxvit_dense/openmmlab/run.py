@@ -5,15 +5,14 @@ itself is the Runner's.
 """
 
 import copy
-import logging
 import os
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from torch import nn
@@ -21,31 +20,49 @@ from torch import nn
 from ..config_names import UnknownConfig, find_config
 from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
-from ..work_dir import last_checkpoint
 from . import exact_batches
-from .backbones.dense import DenseBackbone, check_channels
-from .checkpoint_io import check_fit, check_optimizer
-from .classification.classifier import ImageClassifier
-from .classification.prepare import check_start
+from .backbones.dense import check_channels
+from .checkpoint_io import check_fit
+from .config_values import check_values, shown
 from .data.coco_check import CLIPPED_SHARE
 from .data.configure import configure_data
 from .data.datasets import class_names
-from .launch import init_cpu_group, prepare_launch
+from .draws import repeat_draws
+from .launch import prepare_launch
 from .own_files import with_own_files
+from .places import WorkDirLock, check_space, check_writable, make_work_dir, set_work_dir
+from .rehearsal import build_loaders, building, reason, rehearse
 from .results import draw_pictures, save_predictions
 from .schedule import fit_schedule, known_classes
-from .training_guard import adopt_seed, guard_training
+from .start import check_start, resume_path
+from .training_guard import guard_training
 from .tta import augment_test
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
+_TRAIN_PHASES, _TEST_PHASES = ("train", "val"), ("test",)
 _TEST_KEYS = ("model", "test_dataloader", "test_cfg", "test_evaluator")
-_RESUME_KEYS = ("meta", "message_hub", "optimizer")
-_WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
-_LOG_BYTES = 64 * 2**20
-
-_logger = logging.getLogger(__name__)
 
 
+def _one_message(prepare: Callable[..., Config]) -> Callable[..., Config]:
+    """Has whatever a config's values bring about, in code of any package, end in an InputError too."""
+
+    @wraps(prepare)
+    def prepared(config: str, *args: Any, **kwargs: Any) -> Config:
+        try:
+            return prepare(config, *args, **kwargs)
+        except InputError:
+            raise
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            at = f"{os.path.basename(place.filename)}, line {place.lineno}"
+            given = ", ".join(f"{key}={shown(value)}" for key, value in (kwargs.get("overrides") or {}).items())
+            held = f" It was loaded with {given}." if given else ""
+            raise InputError(f"Config {config} cannot be used: {reason(error)} ({at}).{held}") from error
+
+    return prepared
+
+
+@_one_message
 def prepare_training(
     config: str,
     *,
@@ -87,20 +104,20 @@ def prepare_training(
         InputError: something of the above cannot be used. Nothing has been written, but for a demo's data.
     """
     cfg = load_config(config, overrides, _TRAIN_KEYS)
-    _set_work_dir(cfg, config, work_dir)
-    _check_writable(cfg.work_dir)
+    set_work_dir(cfg, config, work_dir)
+    check_writable(cfg.work_dir)
     prepare_launch(cfg, launcher)
     if amp:
         _use_amp(cfg)
     if auto_scale_lr:
         _scale_lr(cfg)
     if resume:
-        cfg.resume, cfg.load_from = True, _resume_path(resume, cfg.work_dir)
+        cfg.resume, cfg.load_from = True, resume_path(resume, cfg.work_dir)
     resumed = read_checkpoint(cfg.load_from) if cfg.get("resume") and cfg.get("load_from") else None
     before = known_classes(cfg)
     configure_data(
         cfg,
-        ("train", "val"),
+        _TRAIN_PHASES,
         data_root=data_root,
         class_file=class_file,
         void=void,
@@ -112,17 +129,20 @@ def prepare_training(
     own = known_classes(cfg) != before
     fit_schedule(cfg, own_data=own, overrides=overrides, epochs=epochs, lr=lr, keep=schedule == "config")
     model = build_model(cfg)
-    _check_heads(cfg, model, ("train", "val"))
-    _check_start(cfg, model, resumed)
-    _check_space(cfg, model)
+    _check_heads(cfg, model, _TRAIN_PHASES)
+    check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
     _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
     _add_once(cfg, "custom_hooks", dict(type="ReportHook"))
     guard_training(cfg)
+    repeat_draws(cfg)
+    optim_wrapper = rehearse(cfg, model, _TRAIN_PHASES)
+    check_start(cfg, model, optim_wrapper, resumed)
     return cfg
 
 
+@_one_message
 def prepare_test(
     config: str,
     checkpoint: str,
@@ -152,15 +172,15 @@ def prepare_test(
     """
     weights = read_checkpoint(checkpoint)
     cfg = load_config(config, overrides, _TEST_KEYS)
-    _set_work_dir(cfg, config, work_dir)
+    set_work_dir(cfg, config, work_dir)
     for folder in (cfg.work_dir, show_dir, out and os.path.dirname(os.path.abspath(out))):
         if folder:
-            _check_writable(folder)
+            check_writable(folder)
     prepare_launch(cfg, launcher)
     data = dict(data_root=data_root, class_file=class_file, void=void, overrides=overrides)
-    configure_data(cfg, ("test",), **data, checkpoint=weights)
+    configure_data(cfg, _TEST_PHASES, **data, checkpoint=weights)
     model = build_model(cfg)
-    _check_heads(cfg, model, ("test",))
+    _check_heads(cfg, model, _TEST_PHASES)
     check_fit(model, weights, checkpoint, exact=False)
     cfg.resume, cfg.load_from = False, checkpoint
     if tta:
@@ -169,11 +189,12 @@ def prepare_test(
         draw_pictures(cfg, show_dir)
     if out:
         save_predictions(cfg, out)
+    rehearse(cfg, model, _TEST_PHASES)
     return cfg
 
 
 def build_runner(cfg: Config, suffix: str = "") -> Runner:
-    """Make the work dir and the Runner, which leaves the config there.
+    """Build the data loaders, make the work dir and then the Runner, which leaves the config there.
 
     Args:
         cfg: of ``prepare_training`` or ``prepare_test``.
@@ -181,17 +202,18 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
             with what is right for this evaluation alone.
 
     Raises:
-        InputError: the work dir cannot be made.
+        InputError: a data loader cannot be built, its first image not be prepared, or the work dir not be made; another
+            process trains there.
     """
-    try:
-        os.makedirs(cfg.work_dir, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"Work dir {cfg.work_dir} cannot be made ({error}). Give another --work-dir.") from error
+    loaders = build_loaders(cfg, _TEST_PHASES if suffix else _TRAIN_PHASES)
+    make_work_dir(cfg.work_dir)
+    lock = None if suffix else WorkDirLock(cfg.work_dir)
     if suffix and cfg.filename:
         stem, extension = os.path.splitext(cfg.filename)
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
-    init_cpu_group(cfg.launcher)
-    runner = with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner"))).from_cfg(cfg)
+    runner = with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner")), lock).from_cfg(cfg)
+    for phase, loader in loaders.items():
+        setattr(runner, f"_{phase}_dataloader", loader)  # where a Runner keeps either a loader or how to build one
     if isinstance(getattr(runner, "model", None), nn.Module):  # FlexibleRunner makes it later
         exact_batches.attach(runner.model)
     return runner
@@ -201,7 +223,7 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
     """Load a config, a file or one of the package's by name, with ``overrides`` merged in.
 
     Raises:
-        InputError: no such config; it does not run; it lacks an entry of ``required``.
+        InputError: no such config; it does not run; it lacks an entry of ``required``; a value in it cannot work.
     """
     try:
         path = str(find_config(path))
@@ -209,12 +231,14 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
         raise InputError(str(error)) from error
     try:
         cfg = Config.fromfile(path)
+        before = list(cfg.keys())
         cfg.merge_from_dict(dict(overrides or {}))
     except Exception as error:  # a config is a program; anything can go wrong in it
         raise InputError(f"Config {path} cannot be loaded: {type(error).__name__}: {error}") from error
     absent = [key for key in required if not cfg.get(key)]
     if absent:
         raise InputError(f"Config {path} has no {', '.join(absent)}; it needs {', '.join(required)}.")
+    check_values(cfg, overrides, before)
     return cfg
 
 
@@ -227,14 +251,10 @@ def build_model(cfg: Config) -> nn.Module:
     model = copy.deepcopy(cfg.model)
     if cfg.get("data_preprocessor"):
         model.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
-    try:
-        with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-            model = MODELS.build(model)
+    with building(f"The model of {cfg.filename}"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+        model = MODELS.build(model)
         check_channels(model)
-        return model
-    except (ValueError, TypeError, KeyError, AssertionError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
-        raise InputError(f"The model of {cfg.filename} cannot be built: {reason}") from error
+    return model
 
 
 def _check_heads(cfg: Config, model: nn.Module, phases: Sequence[str]) -> None:
@@ -259,37 +279,8 @@ def _is_class_head(name: str, part: nn.Module) -> bool:
     return hasattr(part, "num_classes") and "head" in name and "rpn" not in name
 
 
-def _set_work_dir(cfg: Config, config: str, work_dir: str | None) -> None:
-    name = os.path.splitext(os.path.basename(config))[0]
-    cfg.work_dir = work_dir or cfg.get("work_dir") or os.path.join("work_dirs", name)
 
 
-def _nearest_folder(path: str) -> str:
-    path = os.path.abspath(path)
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return path
-
-
-def _check_writable(folder: str) -> None:
-    existing = _nearest_folder(folder)
-    if not os.path.isdir(existing):
-        raise InputError(f"{folder} cannot be a folder: {existing} is a file. Give another.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"No permission to write in {existing}, needed for {folder}. Give another.")
-
-
-def _check_space(cfg: Config, model: nn.Module) -> None:
-    """Room for two checkpoints at least: a new one is written before the old one is deleted."""
-    weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
-    moments = 8 * sum(p.numel() for p in model.parameters() if p.requires_grad)  # AdamW's two, 4 bytes each
-    needed = 2 * (weights + moments) + _LOG_BYTES
-    free = shutil.disk_usage(_nearest_folder(cfg.work_dir)).free
-    if free < needed:
-        raise InputError(
-            f"Work dir {cfg.work_dir} has {free / 2**30:.1f} GiB free; two checkpoints of this model take "
-            f"{needed / 2**30:.1f} GiB. Free some space or give another --work-dir."
-        )
 
 
 def _use_amp(cfg: Config) -> None:
@@ -316,68 +307,8 @@ def _scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-def _resume_path(resume: str, work_dir: str) -> str:
-    """The checkpoint to go on from."""
-    if resume != "auto":
-        return resume
-    path = last_checkpoint(work_dir)
-    if path is None:
-        raise InputError(
-            f"--resume finds nothing to resume: {work_dir} has no last_checkpoint that names one. Give the --work-dir "
-            "of the run to go on with, or a checkpoint after --resume, or leave it out to start anew."
-        )
-    return str(path)
 
 
-def _check_start(cfg: Config, model: nn.Module, checkpoint: Mapping[str, Any] | None) -> None:
-    """Hold the checkpoint to resume against the model, or read what training starts from."""
-    if checkpoint is not None:
-        absent = [key for key in _RESUME_KEYS if key not in checkpoint]
-        if absent:
-            raise InputError(
-                f"{cfg.load_from} cannot be resumed: it has no {', '.join(absent)}, only weights perhaps. To "
-                "start a new run from its weights, leave --resume out and give --cfg-options load_from=FILE."
-            )
-        check_fit(model, checkpoint, cfg.load_from, exact=True)
-        optimizer = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper)).optimizer
-        check_optimizer(checkpoint["optimizer"], model, optimizer.param_groups, cfg.load_from)
-        adopt_seed(cfg, checkpoint)
-        return
-    for path in [cfg.get("load_from"), *_pretrained_files(cfg.model)]:
-        if path and "://" not in path:
-            read_checkpoint(path)
-    if isinstance(model, ImageClassifier):
-        check_start(model)
-    for part in model.modules():
-        if isinstance(part, DenseBackbone) and part.init_cfg:
-            _check_backbone_weights(part)
-
-
-def _check_backbone_weights(backbone: DenseBackbone) -> None:
-    """Load what ``init_cfg`` names, once more than the Runner will: its weights must be of this size."""
-    source = backbone.init_cfg["checkpoint"]
-    if backbone.init_cfg.get("missing_ok") and not os.path.isfile(source):
-        return  # allowed to be out of reach, and finding that out takes most of a minute
-    try:
-        backbone.init_weights()
-    except (ValueError, OSError) as error:
-        raise InputError(f"The backbone's init_cfg names {source}: {error}") from error
-
-
-def _pretrained_files(part: Any) -> Iterator[str]:
-    """Local files that ``init_cfg`` entries name. Other names are a backbone's own, such as timm tags."""
-    if isinstance(part, list | tuple):
-        for item in part:
-            yield from _pretrained_files(item)
-    if not isinstance(part, dict):
-        return
-    for key, value in part.items():
-        if key == "init_cfg" and isinstance(value, dict) and value.get("type") == "Pretrained":
-            path = str(value.get("checkpoint", ""))
-            if os.path.isfile(path) or os.sep in path or path.endswith(_WEIGHT_SUFFIXES):
-                yield path
-        else:
-            yield from _pretrained_files(value)
 
 
 def _add_once(cfg: Config, key: str, entry: dict[str, Any]) -> None:

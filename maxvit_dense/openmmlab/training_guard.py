@@ -14,14 +14,14 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, is_distributed, is_main_process
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import CheckpointHook, EMAHook, Hook
 from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
 
 from ..errors import TrainingStopped
 from ..export.provenance import commit, versions
-from ..work_dir import LAST_CHECKPOINT, last_checkpoint
+from ..work_dir import LAST_CHECKPOINT, kept
 from .run_facts import FACTS, run_facts
 
 EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
@@ -37,12 +37,14 @@ class SafeCheckpointHook(CheckpointHook):
     of the weights needs to know, as ``meta["maxvit_dense"]`` (see ``run_facts``).
 
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
-    ``--resume`` goes on in the middle of the epoch. A second SIGTERM ends the process as usual.
+    ``--resume`` goes on in the middle of the epoch. An evaluation is left at once: it changes nothing of the training.
+    A second SIGTERM ends the process as usual.
     """
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        self.stop_requested = False
+        self.stop_requested, self.runner = False, runner
+        runner.evaluating = False
         self.place: dict[str, int] = {}  # epoch and iter of the checkpoint that is being saved
         self.software = dict(commit=commit(), versions=versions())
         self.handler_before = signal.signal(signal.SIGTERM, self._request_stop) or signal.SIG_DFL
@@ -66,11 +68,26 @@ class SafeCheckpointHook(CheckpointHook):
         super().after_train_iter(runner, *args, **kwargs)
         # Accumulated gradients are in no checkpoint: wait for the step that uses them.
         if runner.optim_wrapper.should_update() and self._any_process_asked(runner):
-            self._save_and_leave(runner)
+            self._save_and_leave(runner, runner.iter + 1)
+
+    def before_val_epoch(self, runner) -> None:
+        runner.evaluating = True  # EvaluationEndHook takes it back
+        if getattr(self, "stop_requested", False):
+            self._leave_evaluation(runner)
 
     def _request_stop(self, number: int, frame: Any) -> None:
         self.stop_requested = True
         signal.signal(signal.SIGTERM, self.handler_before)
+        if self.runner.evaluating:
+            self._leave_evaluation(self.runner)
+
+    def _leave_evaluation(self, runner) -> None:
+        """Each process by itself: all were asked, or the launcher ends the others."""
+        runner.evaluating = False
+        for hook in runner.hooks:
+            if isinstance(hook, EMAHook):  # which evaluates the averaged weights in the place of the model's
+                hook._swap_ema_parameters()
+        self._save_and_leave(runner, runner.iter)
 
     def _any_process_asked(self, runner) -> bool:
         """The processes of a run hear of it at different steps, and must leave together."""
@@ -82,10 +99,9 @@ class SafeCheckpointHook(CheckpointHook):
         all_reduce(asked, "max")
         return bool(asked)
 
-    def _save_and_leave(self, runner) -> None:
+    def _save_and_leave(self, runner, step: int) -> None:
         # Beside the regular ones: not named by epoch, and not counted by max_keep_ckpts.
         self.by_epoch, self.filename_tmpl, self.max_keep_ckpts = False, "iter_{}.pth", -1
-        step = runner.iter + 1
         self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=step))
         runner.logger.warning(
             f"Stopped by SIGTERM after iteration {step}; saved {self.last_ckpt}. Go on with --resume."
@@ -123,11 +139,11 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _outdated(self, runner, step: int) -> list[str]:
         """Checkpoints that the one of ``step`` makes superfluous; the message hub keeps the others' list."""
-        kept = [s for s in self.keep_ckpt_ids if s != step] + [step]
+        steps = [s for s in self.keep_ckpt_ids if s != step] + [step]
         self.keep_ckpt_ids.clear()
-        self.keep_ckpt_ids.extend(kept)  # a deque of max_keep_ckpts
+        self.keep_ckpt_ids.extend(steps)  # a deque of max_keep_ckpts
         runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
-        gone = kept[: -self.max_keep_ckpts]
+        gone = steps[: -self.max_keep_ckpts]
         return [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(s)) for s in gone]
 
     def _remove(self, path: str) -> None:
@@ -135,6 +151,16 @@ class SafeCheckpointHook(CheckpointHook):
             self.file_backend.remove(path)
         elif self.file_backend.isdir(path):  # a checkpoint of several processes
             self.file_backend.rmtree(path)
+
+
+@HOOKS.register_module()
+class EvaluationEndHook(Hook):
+    """Says that an evaluation is over, before a moving average gives the model's weights back."""
+
+    priority = "ABOVE_NORMAL"  # EMAHook is NORMAL
+
+    def after_val_epoch(self, runner, metrics: dict[str, float] | None = None) -> None:
+        runner.evaluating = False
 
 
 def _may_ask_device(runner) -> bool:
@@ -177,12 +203,10 @@ class StopAtNaNHook(Hook):
             self._stop(runner, runner.iter, f"{len(wrong)} tensors of the model ({wrong[0]}, ...) are no longer finite")
 
     def _stop(self, runner, step: int, reason: str) -> None:
-        last = last_checkpoint(runner.work_dir)
-        kept = f"the last good checkpoint is {last}" if last else "no checkpoint was written yet"
         raise TrainingStopped(
-            f"Training stopped at iteration {step} (epoch {runner.epoch + 1}): {reason}; {kept}. Look at the data "
-            "of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in float16, train in "
-            "bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
+            f"Training stopped at iteration {step} (epoch {runner.epoch + 1}): {reason}; {kept(runner.work_dir)}. "
+            "Look at the data of that step, lower the learning rate, lengthen the warm-up, clip gradients, or, in "
+            "float16, train in bfloat16 (--cfg-options optim_wrapper.dtype=bfloat16)."
         )
 
 
@@ -245,6 +269,7 @@ def guard_training(cfg: Config) -> None:
     hooks.setdefault("checkpoint", ConfigDict(type="CheckpointHook", interval=1))  # mmengine's default
     _replace(hooks.checkpoint)
     hooks.setdefault("finite", ConfigDict(type="StopAtNaNHook"))
+    hooks.setdefault("evaluation", ConfigDict(type="EvaluationEndHook"))
     if cfg.train_cfg.get("by_epoch") is True and "type" not in cfg.train_cfg:
         cfg.train_cfg.pop("by_epoch")
         cfg.train_cfg.type = "EpochBasedTrainLoop"

@@ -1,7 +1,7 @@
 """What the backbones of this package share: a network with timm's interface, its maps, freezing, start weights."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmengine.logging import MMLogger
@@ -98,17 +98,24 @@ class DenseBackbone(BaseModule):
         return tuple(by_tap[tap] for tap in self.taps)
 
 
-def check_arguments(out_indices: Sequence[int], frozen_stages: int, init_cfg: Any, example: str) -> None:
+def check_arguments(
+    out_indices: Sequence[int], frozen_stages: int, init_cfg: Any, example: str, **flags: bool
+) -> None:
     """Checks what all backbones take; ``example`` is a tag that ``init_cfg`` could name.
 
     Raises:
         ValueError: an argument out of its range.
     """
-    if len(out_indices) == 0 or any(i not in range(NUM_STAGES) for i in out_indices):
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}: give True or False")
+    stages = list(out_indices) if isinstance(out_indices, Iterable) else []
+    if not stages or any(i not in range(NUM_STAGES) for i in stages):
         raise ValueError(f"out_indices={out_indices!r}: give some of 0, 1, 2, 3 (strides 4, 8, 16, 32)")
     if frozen_stages not in range(-1, NUM_STAGES + 1):
         raise ValueError(f"frozen_stages={frozen_stages!r}: -1 for none, 0 for the stem, 1-4 for that many stages too")
-    if init_cfg is not None and (init_cfg.get("type") != "Pretrained" or not init_cfg.get("checkpoint")):
+    is_dict = isinstance(init_cfg, Mapping)
+    if init_cfg is not None and (not is_dict or init_cfg.get("type") != "Pretrained" or not init_cfg.get("checkpoint")):
         raise ValueError(
             f"init_cfg={init_cfg!r}: this backbone initialises itself; give None, or dict(type='Pretrained', "
             f"checkpoint=...) with a file, a URL or a tag such as {example!r}"

@@ -61,9 +61,10 @@ class MaxViT(DenseBackbone):
         init_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(init_cfg)
-        if arch.partition(".")[0] not in ARCHS:
+        if not isinstance(arch, str) or arch.partition(".")[0] not in ARCHS:
             raise ValueError(f"arch={arch!r}: MaxViT comes in the sizes {', '.join(ARCHS)}")
-        check_arguments(out_indices, frozen_stages, init_cfg, "in1k")
+        flags = dict(norm_eval=norm_eval, exact_batches=exact_batches)
+        check_arguments(out_indices, frozen_stages, init_cfg, "in1k", **flags)
         parse_window_size(window_size)
         size, _, tag = arch.partition(".")
         self.variant = _PREFIX + size

@@ -75,7 +75,7 @@ class TimmFeatures(DenseBackbone):
         **kwargs: Any,
     ):
         super().__init__(init_cfg)
-        check_arguments(out_indices, frozen_stages, init_cfg, "in1k")
+        check_arguments(out_indices, frozen_stages, init_cfg, "in1k", norm_eval=norm_eval)
         self.model_name = model_name
         self.out_indices = tuple(int(i) for i in out_indices)  # numpy's integers too
         self.frozen_stages = frozen_stages

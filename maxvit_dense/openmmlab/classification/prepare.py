@@ -78,7 +78,7 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
     if "train" in found and "val" in found:
         compare_classes(found["train"][1], found["val"][1], found["train"][0], found["val"][0])
     path, names = next(iter(found.values()))
-    trained = _classes_of(checkpoint or {})
+    trained = classes_of(checkpoint or {})
     if trained:
         unknown = [name for name in names if name not in trained]
         if unknown:
@@ -99,9 +99,12 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
         )
 
 
-def _classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+def classes_of(checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
     """Classes that a checkpoint was trained on; none if it does not tell."""
-    return tuple(((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes", ()))
+    meta = checkpoint.get("meta")
+    told = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    classes = told.get("classes") if isinstance(told, Mapping) else None
+    return tuple(classes) if isinstance(classes, list | tuple) else ()
 
 
 def _adopt_head(cfg: Config, names: tuple[str, ...]) -> None:
@@ -110,7 +113,7 @@ def _adopt_head(cfg: Config, names: tuple[str, ...]) -> None:
     source = start.get("checkpoint", "")
     if not start.get("head", True) or not os.path.isfile(source):
         return
-    trained = _classes_of(read_checkpoint(source))
+    trained = classes_of(read_checkpoint(source))
     if trained and trained != names:
         _logger.info("%s was trained on other classes (%s): its classifier is left out", source, listed(trained))
         start["head"] = False

@@ -10,7 +10,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from ...errors import InputError, listed
-from ..classification.prepare import prepare_classification
+from ..classification.prepare import classes_of, prepare_classification
 from .coco_check import CLIPPED_SHARE, category_names
 from .coco_config import drop_unused_masks, import_in, point_to_coco, share_files
 from .coco_file import keep_annotations
@@ -34,6 +34,11 @@ from .samples import draw_missing_samples
 
 _MASKS, _MASKS_MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.data.mask_dataset"
 _OF_MASKS = ("img_suffix", "seg_map_suffix", "reduce_zero_label")  # what mmseg's data sets of masks ask for
+_ORDERED = {
+    **dict.fromkeys(("CocoDataset", "CocoFileDataset"), "OrderedCocoDataset"),
+    **dict.fromkeys(("CocoMetric", "CocoFileMetric"), "OrderedCocoMetric"),
+}
+_ORDERED_MODULE = "maxvit_dense.openmmlab.data.category_order"
 _SPLIT_OF = {"train": "train", "val": "val", "test": "val"}
 _SHOWN = 10
 
@@ -65,7 +70,7 @@ def configure_data(
         overrides: config entries of the command line, by dotted name; they stand.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         clipped: share of a box that may do so: it is clipped.
-        checkpoint: of a classifier that will be evaluated or resumed.
+        checkpoint: what will be evaluated or resumed; its classes are those of the labels.
 
     Raises:
         InputError: as ``replace_data_root``, ``draw_missing_samples``, ``adopt_classes``, ``check_datasets`` and
@@ -78,6 +83,7 @@ def configure_data(
         draw_missing_samples(cfg)
         if data_root or class_file or void:
             adopt_classes(cfg, phases, overrides, class_file, void)
+        keep_class_order(cfg, phases, checkpoint)
         drop_unused_masks(cfg)
         check_datasets(cfg, phases, bad_boxes, clipped)
         share_files(cfg, phases)
@@ -185,6 +191,35 @@ def _common_names(paths: Iterable[str]) -> tuple[str, ...]:
             "Give both files the same categories in the same order."
         )
     return names
+
+
+def keep_class_order(cfg: Config, phases: Iterable[str], checkpoint: Mapping[str, Any] | None) -> None:
+    """Have labels follow the order of a checkpoint's classes, where a file has the same ones in another order.
+
+    Raises:
+        InputError: the data set or its metric is of a kind whose labels follow the file alone.
+    """
+    trained = classes_of(checkpoint or {})
+    for phase, dataset, path in list(coco_files(cfg, phases)):
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
+        names = category_names(path)
+        classes = tuple(dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ()))
+        if set(trained) != set(classes) or set(trained) != set(names) or trained == classes == names:
+            continue
+        dataset["metainfo"] = own_metainfo(trained)
+        if names == trained:
+            continue
+        for entry in (dataset, *(evaluators(cfg, [phase]) if phase != "train" else ())):
+            kind = str(entry["type"]).rpartition(".")[2]
+            if kind not in _ORDERED and not kind.startswith("Ordered"):
+                raise InputError(
+                    f"The categories of {path} stand in another order than the model's classes ({listed(trained)}), "
+                    f"and labels of {kind} follow the file. Write the file's categories in that order."
+                )
+            entry["type"] = _ORDERED.get(kind, entry["type"])
+        importlib.import_module(_ORDERED_MODULE)
+        import_in(cfg, _ORDERED_MODULE)
+        _logger.info("%s: labels in the order of the model's classes: %s", path, listed(trained, _SHOWN))
 
 
 # Masks.

@@ -133,6 +133,8 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
         evaluated=not training,
         clipped=clipped,
     )
+    if dataset_class.__name__ == "OrderedCocoDataset":  # which numbers labels by its classes
+        faults = [fault for fault in faults if fault.kind != "category order"]
     refuse((fault for fault in faults if (bad_boxes, fault.kind) != ("skip", "box outside")), path)
     if training:
         faults += training_faults(content, faults, dataset.get("filter_cfg"))

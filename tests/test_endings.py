@@ -1,0 +1,194 @@
+"""How runs end: data workers with their process, ranks with torchrun, two trainings of one work dir."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("mmengine")
+
+from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.files import remove_leftovers, written_aside  # noqa: E402
+from maxvit_dense.openmmlab.launch import begin_worker  # noqa: E402
+from maxvit_dense.openmmlab.places import LOCK, WorkDirLock  # noqa: E402
+from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
+from tests.processes import start  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: other systems tell no child")
+
+
+def is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(condition, seconds: float = 60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+class Workers(torch.utils.data.Dataset):
+    """Items that say which worker made them, slowly."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __len__(self):
+        return 1000
+
+    def __getitem__(self, index):
+        (self.folder / str(os.getpid())).touch()
+        time.sleep(0.2)
+        return torch.zeros(1_000_000)  # fills the pipe: a worker waits for somebody to read
+
+
+@linux_alone
+def test_data_workers_end_with_a_process_that_is_killed(tmp_path):
+    def load():
+        begin = partial(begin_worker, None)
+        loader = torch.utils.data.DataLoader(Workers(tmp_path), num_workers=3, worker_init_fn=begin)
+        for _ in loader:
+            time.sleep(1000)
+
+    process = start(load)
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 3)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    process.kill()
+    process.join()
+    wait_until(lambda: not any(map(is_alive, workers)), 5)
+
+
+def test_a_worker_obeys_the_second_sigterm_only(tmp_path):
+    def work():
+        begin_worker(None, 0)
+        (tmp_path / "began").touch()
+        time.sleep(1000)
+
+    process = start(work)
+    wait_until((tmp_path / "began").exists)
+    process.terminate()
+    process.join(0.5)
+    assert process.is_alive()
+    process.terminate()
+    process.join(5)
+    assert process.exitcode == -signal.SIGTERM
+
+
+# torchrun of two processes with data workers, over gloo.
+
+SCRIPT = """
+import os, sys, time
+sys.path.insert(0, ROOT)
+import torch
+from functools import partial
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+import maxvit_dense.openmmlab
+from maxvit_dense.openmmlab.launch import begin_worker, prepare_launch, init_cpu_group
+from maxvit_dense.openmmlab.own_files import with_own_files
+from maxvit_dense.openmmlab.training_guard import guard_training
+
+class Numbers(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4000
+    def __getitem__(self, index):
+        time.sleep(0.01)
+        return dict(inputs=torch.full((4,), float(index)))
+
+class Line(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.steps = torch.nn.Linear(4, 1), 0
+    def forward(self, inputs, mode):
+        self.steps += 1
+        if self.steps == 5:
+            open(os.path.join(WORK, "began-%d" % os.getpid()), "w").close()
+        return dict(loss=self.layer(torch.stack(list(inputs))).mean() * 1e-6)
+
+os.makedirs(WORK, exist_ok=True)
+cfg = Config(dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=50),
+                  default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
+                  model=dict(type="Line")))
+prepare_launch(cfg, "pytorch")
+init_cpu_group("pytorch")
+guard_training(cfg)
+runner = with_own_files(Runner)(
+    model=Line(), work_dir=WORK, launcher="pytorch", cfg=cfg, train_cfg=cfg.train_cfg, default_hooks=cfg.default_hooks,
+    train_dataloader=dict(dataset=Numbers(), batch_size=2, sampler=dict(type="DefaultSampler", shuffle=False),
+                          num_workers=2, worker_init_fn=dict(type=partial(begin_worker, None))),
+    optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)), experiment_name="endings")
+runner.train()
+"""
+
+
+@linux_alone
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ranks_save_and_end_when_torchrun_is_ended(tmp_path, number):
+    script, work = tmp_path / "train.py", tmp_path / "work"
+    script.write_text(f"ROOT, WORK = {str(ROOT)!r}, {str(work)!r}\n{SCRIPT}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    with (tmp_path / "log").open("w") as log:
+        launcher = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+    wait_until(lambda: len(list(work.glob("began-*"))) == 2, 200)
+    ranks = [int(path.name.partition("-")[2]) for path in work.glob("began-*")]
+    launcher.send_signal(number)
+    launcher.wait(60)
+    wait_until(lambda: not any(map(is_alive, ranks)), 60)
+    path = Path((work / "last_checkpoint").read_text())
+    assert path.parent == work and path.name.startswith("iter_")
+    assert read_checkpoint(path)["meta"]["iter"] == int(path.stem.partition("_")[2]) >= 5
+    if number == signal.SIGTERM:
+        assert "exitcode: 143" in (tmp_path / "log").read_text().replace(" :", ":") or launcher.returncode != 0
+
+
+# One work dir.
+
+
+def hold(folder, state):
+    WorkDirLock(str(folder))
+    (folder / state).touch()
+    time.sleep(1000)
+
+
+def test_a_second_training_in_a_work_dir_is_refused_naming_the_first(tmp_path):
+    process = start(lambda: hold(tmp_path, "held"))
+    wait_until((tmp_path / "held").exists)
+    with pytest.raises(InputError, match=f"in use: process {process.pid} of .* trains there"):
+        WorkDirLock(str(tmp_path))
+    process.kill()
+    process.join()
+    assert (tmp_path / LOCK).exists()  # of a dead one: it does not count
+    lock = WorkDirLock(str(tmp_path))
+    lock.release()
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_leftovers_of_killed_writers_are_removed(tmp_path):
+    def write():
+        with written_aside(tmp_path / "out") as partial:
+            (partial / "half").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = start(write)
+    process.join()
+    assert [path.name.partition(".new-")[0] for path in tmp_path.iterdir()] == [".out"]
+    with written_aside(tmp_path / "out") as partial:
+        (partial / "whole").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "whole"]
+    (tmp_path / ".epoch_3.pth.part").touch()
+    (tmp_path / ".hidden").touch()
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "out"]
