@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="CONFIG CHECKPOINT",
         help="a config (a file, or the name of one of the package's) and a checkpoint; or a run's work dir, for both; "
-        "or what maxvit-dense export wrote (.onnx, .xml), which runs without PyTorch",
+        "or what maxvit-dense export wrote (its folder, .onnx, .xml), which runs without PyTorch",
     )
     parser.add_argument(
         "source",

@@ -14,6 +14,14 @@ from .images import Item
 _USUAL_RATE = 25.0  # frames a second, where the source does not tell
 
 
+def _opencv() -> Any:
+    try:
+        import cv2
+    except ImportError:
+        raise InputError("Videos need OpenCV: pip install opencv-python-headless") from None
+    return cv2
+
+
 class Stream:
     """A video, or a webcam by its number.
 
@@ -27,8 +35,7 @@ class Stream:
     """
 
     def __init__(self, source: str, most: int | None = None):
-        import cv2
-
+        cv2 = _opencv()
         webcam = source.isdecimal() and not Path(source).exists()
         if not webcam and not Path(source).is_file():
             raise InputError(f"There is no video {source}. Check the path.")
@@ -82,8 +89,7 @@ class Film:
             self._aside.__exit__(*error)
 
     def add(self, picture: Image.Image, item: Item) -> None:
-        import cv2
-
+        cv2 = _opencv()
         if self._film is None:
             self._film = cv2.VideoWriter(str(self._named), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, picture.size)
         self._film.write(np.asarray(picture)[..., ::-1])

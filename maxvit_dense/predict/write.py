@@ -1,6 +1,7 @@
 """Results as files that other tools read. Nothing is there until it is whole."""
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -25,10 +26,12 @@ class Writer:
 
     Attributes:
         task: of the results that it takes.
+        library: that it needs, beside numpy and Pillow.
         per_image: suffix of the file of each image; None where all go into one.
     """
 
     task: ClassVar[str] = "detection"
+    library: ClassVar[str | None] = None
     per_image: ClassVar[str | None] = None
 
     def __init__(self, out: Path, classes: Sequence[str], mask_values: Sequence[int] | None = None):
@@ -62,6 +65,8 @@ class Writer:
 
 class CocoResults(Writer):
     """COCO's results, and beside them NAME.images.json, the images and categories that their numbers mean."""
+
+    library = "pycocotools"
 
     def __init__(self, *args: Any):
         super().__init__(*args)
@@ -129,6 +134,7 @@ class Labelme(Writer):
     """A file an image for labelme, to be corrected by hand: polygons where there are masks, else rectangles."""
 
     per_image = ".json"
+    library = "cv2"
 
     def add(self, item: Item, size: tuple[int, int], result: Mapping) -> None:
         target, masks = self.target(item.name), pieces(result)
@@ -203,7 +209,7 @@ def choose_format(name: str | None, out: Path, task: str) -> str:
     """The format asked for, else the one that a file's suffix or the task tells.
 
     Raises:
-        InputError: one of another task; none, where there are several.
+        InputError: one of another task; none, where there are several; one whose library is not installed.
     """
     fitting = [key for key, writer in FORMATS.items() if writer.task == task]
     by_suffix = {".json": "coco", ".csv": "csv"}.get(out.suffix.lower())
@@ -211,4 +217,8 @@ def choose_format(name: str | None, out: Path, task: str) -> str:
     if chosen not in fitting:
         asked = f"--format {name}" if name else f"--out {out}"
         raise InputError(f"{asked} is no form for results of {task}. Give --format {' or '.join(fitting)}.")
+    needed = FORMATS[chosen].library
+    if needed and importlib.util.find_spec(needed) is None:
+        package = dict(cv2="opencv-python-headless").get(needed, needed)
+        raise InputError(f"--format {chosen} needs {package}, which is not installed: pip install {package}")
     return chosen
