@@ -29,6 +29,7 @@ except ImportError:
 OVERVIEW = 4096  # pixels of the long side of pictures
 _AGREE = 0.5  # of the union, where both tiles can see
 _MOST_PIXELS = 2**28  # that are read whole, 800 MB
+_CACHE = 128 * 2**20  # bytes of decoded blocks; GDAL would take a twentieth of the machine
 _ORIENTATION = 274  # of EXIF
 
 
@@ -94,7 +95,7 @@ class LargeImage:
 
     def _bands(self, **part) -> np.ndarray:
         """The first three bands, or the first as grey; the high byte of 16 bits."""
-        with _reading(self.path):
+        with _reading(self.path), rasterio.Env(GDAL_CACHEMAX=_CACHE):
             self._file = self._file or rasterio.open(self.path)
             numbers = [1, 2, 3] if self._file.count > 2 else [1]
             shape = dict(out_shape=(len(numbers), *part.pop("out_shape"))) if "out_shape" in part else {}
