@@ -113,8 +113,8 @@ def why_not(detector: nn.Module) -> str | None:
     if isinstance(detector, TwoStageDetector):
         return _why_not_two_stage(detector)
     if isinstance(detector, SingleStageDetector):
-        if type(detector.bbox_head) is not RetinaHead:
-            return f"its head is {type(detector.bbox_head).__name__}, not RetinaHead"
+        if type(getattr(detector, "bbox_head", None)) is not RetinaHead:  # Mask2Former has none
+            return f"it is a {type(detector).__name__} whose head is no RetinaHead"
         return _why_not_anchors(detector.bbox_head)
     return f"it is a {type(detector).__name__}: neither RetinaNet nor Faster or Mask R-CNN"
 
