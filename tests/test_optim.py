@@ -1,6 +1,7 @@
 """Which parameter decays and how fast it learns."""
 
 import pytest
+import torch
 from torch import nn
 
 pytest.importorskip("mmengine", reason="needs mmengine (pip install maxvit_dense[openmmlab])")
@@ -107,3 +108,19 @@ def test_a_rate_outside_its_range_is_refused(detector, name, rate):
 def test_a_backbone_without_layers_is_refused():
     with pytest.raises(ValueError, match="layer_ids"):
         groups_of(Detector(nn.Conv2d(3, 3, 1)), layer_decay_rate=0.9)
+
+
+def test_a_step_of_the_configs_optimizer_is_one_launch_a_setting(detector):
+    from mmengine.config import Config
+
+    from maxvit_dense.benchmark.counting import Counter
+
+    wrapper = build_optim_wrapper(detector, Config.fromfile("configs/maskrcnn_maxvit_t_coco.py").optim_wrapper)
+    for parameter in detector.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    wrapper.step()  # makes the moments
+    with Counter() as counter:
+        wrapper.step()
+    names = [launch.name for launch in counter.counts.launches]
+    assert names.count("_fused_adamw_") == len(wrapper.optimizer.param_groups) == 2
+    assert len(names) <= 4 and not counter.counts.waits

@@ -2,7 +2,7 @@
 # tables do not decay.
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05, fused=True),
     constructor="LayerDecayOptimWrapperConstructor",
     paramwise_cfg=dict(
         norm_decay_mult=0.0,

@@ -116,7 +116,7 @@ train_dataloader = dict(
 )
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.05),
+    optimizer=dict(type="AdamW", lr=3e-3, betas=(0.9, 0.999), eps=1e-7, weight_decay=0.05, fused=True),
     clip_grad=dict(max_norm=1.0, norm_type=2),
 )
 auto_scale_lr = dict(enable=False, base_batch_size=256)

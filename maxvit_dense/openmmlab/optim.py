@@ -39,7 +39,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             self._decay(params, model)
         if self.backbone_lr_mult < 1.0:
             self._slow_backbone(params, model)
-        params[:] = _merged(params)
+        params[:] = _merged(params, dict(lr=self.base_lr, weight_decay=self.base_wd))
 
     def _decay(self, params: list[dict], model: nn.Module) -> None:
         backbone = getattr(model, "backbone", None)
@@ -76,14 +76,19 @@ def _factor(paramwise_cfg: dict, name: str) -> float:
     return factor
 
 
-def _merged(groups: list[dict]) -> list[dict]:
+# Of a custom key, mmengine leaves the factors that it has applied in the group.
+_NO_SETTINGS = ("params", "lr_mult", "decay_mult")
+
+
+def _merged(groups: list[dict], defaults: dict) -> list[dict]:
     """Groups of equal settings as one, in the order of their first ones; mmengine makes one for each parameter.
 
-    Fused and foreach optimizers take a step a group, and 494 groups of two settings are 494 of them.
+    A setting that a group lacks is the default's. Fused and foreach optimizers take a step a group, and 494 groups of
+    two settings are 494 of them.
     """
     merged: dict[tuple, dict] = {}
     for group in groups:
-        settings = {name: value for name, value in group.items() if name != "params"}
-        kept = merged.setdefault(tuple(sorted(settings.items())), dict(settings, params=[]))
+        settings = {name: value for name, value in group.items() if name not in _NO_SETTINGS}
+        kept = merged.setdefault(tuple(sorted((defaults | settings).items())), dict(settings, params=[]))
         kept["params"] += group["params"]
     return list(merged.values())

@@ -22,6 +22,7 @@ from torch.utils.data import BatchSampler
 from ..errors import TrainingStopped
 from ..export.provenance import commit, versions
 from ..work_dir import LAST_CHECKPOINT, kept
+from .deferred import reads_device, stays_on_device
 from .run_facts import FACTS, run_facts
 
 EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
@@ -172,7 +173,7 @@ def _may_ask_device(runner) -> bool:
 class StopAtNaNHook(Hook):
     """Ends a run whose loss or weights are no longer finite, before that reaches a checkpoint.
 
-    A GPU is asked every 10 iterations, and before each checkpoint: asking it makes it wait for the host.
+    A GPU is asked where a line is logged, and before each checkpoint: asking it makes it wait for the host.
     """
 
     priority = "ABOVE_NORMAL"  # before anything that averages, logs or saves
@@ -187,7 +188,7 @@ class StopAtNaNHook(Hook):
         loss, before = loss.detach().float(), self.first_wrong.to(loss.device, non_blocking=True)
         now = torch.stack([torch.where(loss.isfinite(), math.inf, runner.iter + 1.0), loss])
         self.first_wrong = torch.where(before[0] <= now[0], before, now)
-        if _may_ask_device(runner):
+        if not stays_on_device(loss) or reads_device(runner, batch_idx):
             self._check_losses(runner)
 
     def _check_losses(self, runner) -> None:
@@ -260,7 +261,11 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         return True
 
 
-_REPLACED = {"CheckpointHook": "SafeCheckpointHook", "EpochBasedTrainLoop": "ResumableEpochLoop"}
+_REPLACED = {
+    "CheckpointHook": "SafeCheckpointHook",
+    "EpochBasedTrainLoop": "ResumableEpochLoop",
+    "RuntimeInfoHook": "DeferredInfoHook",
+}
 
 
 def guard_training(cfg: Config) -> None:
@@ -270,6 +275,8 @@ def guard_training(cfg: Config) -> None:
     _replace(hooks.checkpoint)
     hooks.setdefault("finite", ConfigDict(type="StopAtNaNHook"))
     hooks.setdefault("evaluation", ConfigDict(type="EvaluationEndHook"))
+    hooks.setdefault("runtime_info", ConfigDict(type="RuntimeInfoHook"))
+    _replace(hooks.runtime_info)
     if cfg.train_cfg.get("by_epoch") is True and "type" not in cfg.train_cfg:
         cfg.train_cfg.pop("by_epoch")
         cfg.train_cfg.type = "EpochBasedTrainLoop"

@@ -1,0 +1,78 @@
+"""What a training step tells of itself, read from the device when a line is logged rather than in each step."""
+
+from typing import Any
+
+import torch
+from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.registry import HOOKS
+from torch import Tensor
+
+_UNLOGGED_INTERVAL = 50  # iterations, where nothing logs
+
+
+def stays_on_device(value: Any) -> bool:
+    """Whether reading a value would make the host wait for a device."""
+    return isinstance(value, Tensor) and not value.is_cpu
+
+
+def reads_device(runner, batch_idx: int) -> bool:
+    """Whether the device is read after this iteration: a line of the log follows, or the epoch or training ends."""
+    interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), _UNLOGGED_INTERVAL)
+    done = batch_idx + 1
+    return done % interval == 0 or done == len(runner.train_dataloader) or runner.iter + 1 == runner.max_iters
+
+
+@HOOKS.register_module()
+class DeferredInfoHook(RuntimeInfoHook):
+    """mmengine's record of losses and gradient norms, which leaves them on the device until they are logged.
+
+    mmengine reads each of them in each step, and with each the host waits until the device has done all its work.
+    """
+
+    def before_train(self, runner) -> None:
+        super().before_train(runner)
+        self.waiting: list[tuple[str, Tensor]] = []
+        self.clips = {}
+        for wrapper in getattr(runner.optim_wrapper, "optim_wrappers", {"": runner.optim_wrapper}).values():
+            if hasattr(wrapper, "clip_func"):
+                self.clips[wrapper] = wrapper.clip_func
+                wrapper.clip_func = self._keeping_norm(wrapper.clip_func)
+
+    def _keeping_norm(self, clip):
+        """The same without a result, for mmengine would read it."""
+
+        def clip_gradients(*args, **kwargs):
+            norm = clip(*args, **kwargs)
+            if not stays_on_device(norm):
+                return norm
+            self.waiting.append(("train/grad_norm", norm.detach()))
+            return None
+
+        return clip_gradients
+
+    def after_train(self, runner) -> None:
+        for wrapper, clip in self.clips.items():
+            wrapper.clip_func = clip
+        super().after_train(runner)
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch: Any = None, outputs: dict[str, Any] | None = None
+    ) -> None:
+        outputs = outputs or {}
+        self.waiting += [(f"train/{key}", value.detach()) for key, value in outputs.items() if stays_on_device(value)]
+        at_hand = {key: value for key, value in outputs.items() if not stays_on_device(value)}
+        super().after_train_iter(runner, batch_idx, data_batch, at_hand)
+        if reads_device(runner, batch_idx):
+            self._read(runner)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint holds the whole record; it waits for the device anyway."""
+        self._read(runner)
+        checkpoint["message_hub"] = runner.message_hub.state_dict()
+
+    def _read(self, runner) -> None:
+        if self.waiting:
+            values = torch.stack([value.float().reshape(()) for _, value in self.waiting]).tolist()  # one wait for all
+            for (name, _), value in zip(self.waiting, values, strict=True):
+                runner.message_hub.update_scalar(name, value)
+            self.waiting = []
