@@ -1,6 +1,7 @@
 """tools/benchmark.py through its command line, at sizes that take seconds; no test looks at a time."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -77,7 +78,16 @@ def test_wrong_usage_is_told_in_one_line_and_writes_nothing(tmp_path, capsys, ro
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--preset", "no"], ["--rows", "maxvit_t", "--threads", "0"], ["--rows", "net", "--out=x.csv"], []]
+    "arguments",
+    [
+        ["--preset", "no"],
+        ["--rows", "maxvit_t", "--threads", "0"],
+        ["--rows", "maxvit_t", "--threads", "100000"],
+        ["--rows", "net", "--out=x.csv"],
+        ["--rows", "maxvit_t", f"--out={__file__}/x.md"],
+        ["--rows", "maxvit_t", f"--out={Path(__file__).parent}"],
+        [],
+    ],
 )
 def test_the_parser_refuses(arguments):
     with pytest.raises(SystemExit) as stopped:

@@ -293,6 +293,15 @@ def test_a_folder_of_other_things_is_never_replaced(weights, tmp_path, capsys):
     assert (tmp_path / "home" / "thesis.txt").read_text() == "years"
 
 
+def test_impossible_targets_and_sizes_are_refused_before_the_work(weights, tmp_path, capsys):
+    refuse(capsys, [weights[1], ""], "The target is empty")
+    refuse(capsys, [weights[1], tmp_path / "a", "--resize", "99999999"], "more than a window of 128 tokens")
+    refuse(capsys, [weights[1], tmp_path / "a", "--resize", "window=500"], "more than a window of 128 tokens")
+    (tmp_path / "thesis.safetensors").write_text("years")
+    refuse(capsys, [weights[1], tmp_path / "thesis.safetensors", "--force"], "is no file of weights")
+    assert (tmp_path / "thesis.safetensors").read_text() == "years"
+
+
 def test_a_failure_while_writing_leaves_nothing(weights, tmp_path, monkeypatch, capsys):
     def full(*args, **kwargs):
         raise OSError("No space left on device")

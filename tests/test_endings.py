@@ -150,17 +150,16 @@ def test_ranks_save_and_end_when_torchrun_is_ended(tmp_path, number):
     path = Path((work / "last_checkpoint").read_text())
     assert path.parent == work and path.name.startswith("iter_")
     assert read_checkpoint(path)["meta"]["iter"] == int(path.stem.partition("_")[2]) >= 5
-    if number == signal.SIGTERM:
-        assert "exitcode: 143" in (tmp_path / "log").read_text().replace(" :", ":") or launcher.returncode != 0
 
 
 # One work dir.
 
 
 def hold(folder, state):
-    WorkDirLock(str(folder))
+    lock = WorkDirLock(str(folder))
     (folder / state).touch()
     time.sleep(1000)
+    lock.release()
 
 
 def test_a_second_training_in_a_work_dir_is_refused_naming_the_first(tmp_path):

@@ -290,6 +290,31 @@ def test_resuming_what_is_no_training_state_is_refused(trained, options, capsys,
     assert "checkpoint of another model" in said and "2 missing from the checkpoint" in said
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (dict(meta=5), "its meta is 5, not a dictionary"),
+        (dict(meta=dict(epoch="one", iter=2)), r"its meta\.epoch is 'one', not a whole number"),
+        (dict(meta=dict(epoch=1, iter=2, seed="x")), r"its meta\.seed is 'x'"),
+        (dict(optimizer=[1]), r"its optimizer is \[1\], not a dictionary"),
+        (dict(optimizer=dict(state={}, param_groups=3)), "not of an optimizer's state and param_groups"),
+        (dict(message_hub=dict(log_scalars=dict(loss=3))), "message_hub is not a Runner's"),
+        (dict(param_schedulers=3), "its param_schedulers are 3, not a list"),
+    ],
+)
+def test_a_checkpoint_with_fields_of_other_types_is_refused(trained, options, change, words, capsys, tmp_path):
+    torch.save({**read_checkpoint(trained / "epoch_1.pth"), **change}, tmp_path / "odd.pth")
+    said = refused(train, [*options, "--resume", str(tmp_path / "odd.pth")], capsys, tmp_path, "train")
+    assert re.search(words, said), said
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00binary", b"a\0b"])
+def test_a_last_checkpoint_that_names_none_is_refused(options, content, capsys, tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "last_checkpoint").write_bytes(content)
+    assert "finds nothing to resume" in refused(train, [*options, "--resume"], capsys, tmp_path, "train")
+
+
 def test_a_backbone_of_another_size_is_refused(trained, options, capsys, tmp_path):
     arguments = [*options, "--cfg-options", *pretrained(trained / "epoch_1.pth"), "model.backbone.arch=t"]
     arguments += ["model.neck.in_channels=[64,128,256,512]", "model.backbone.init_cfg.missing_ok=True"]

@@ -148,6 +148,7 @@ RULES: tuple[tuple[str, tuple[_Check, str]], ...] = (
     ("model.**.drop_rate", share()),
     ("model.**.label_smoothing", share()),
     ("model.**.num_classes", whole(0)),
+    ("model.*_head.channels", whole(1)),
     ("model.data_preprocessor.mixup.*_alpha", number(0)),
     ("model.**.data_preprocessor", mapping()),
     ("model.**.init_cfg", optional(mappings(single=True))),
