@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ...files import file_written_aside
+from .coco_file import is_polygon
 from .mask_layouts import IGNORED_LABEL
 from .split_report import Report, Sample, SplitReport
 
@@ -98,7 +99,7 @@ def _draw_objects(image: Image.Image, sample: Sample, scale: float, classes: lis
     draw = ImageDraw.Draw(image)
     colours = _colours(len(classes))
     for label, numbers in sample.polygons:
-        if len(numbers) >= 4:
+        if is_polygon(numbers):
             points = [number * scale for number in numbers]
             draw.line(points + points[:2], fill=colours[label], width=1)
     for label, (x, y, width, height) in sample.boxes:
