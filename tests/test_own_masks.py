@@ -332,6 +332,14 @@ def test_masks_of_0_and_255_alone_are_refused_with_the_way_out(config, tmp_path,
     assert '{"0": "background", "255": "object"}' in capsys.readouterr().err
 
 
+def test_one_image_a_batch_is_refused_where_a_head_pools_it_to_one_position(config, own, tmp_path, capsys):
+    arguments = [config, "--data-root", str(own), "--work-dir", str(tmp_path / "work")]
+    assert train([*arguments, "--cfg-options", "train_dataloader.batch_size=1"]) == 2
+    said = capsys.readouterr().err
+    assert "model.decode_head (UPerHead) pools images to one position" in said
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_list_for_a_folder_of_another_layout_is_refused(config, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("a\nb\n")
     arguments = [config, "--data-root", str(tmp_path), "--classes", str(tmp_path / "names.txt")]

@@ -15,28 +15,37 @@ from mmengine.registry import HOOKS, METRICS
 
 from ..errors import InputError
 from ..export.provenance import versions
+from .data.coco_file import UNANNOTATED, read_annotations
+from .data.datasets import files_read
 
 
 @HOOKS.register_module()
-class SegPicturesHook(Hook):
-    """Write each tested image with its label maps drawn over it, truth left and findings right.
+class PicturesHook(Hook):
+    """Write each tested image with truth left and findings right, below the folder that it lies in among the images.
 
-    In the place of mmseg's SegVisualizationHook, which hands pictures to the visualizer's backends: these put them
-    three folders deep, and into TensorBoard's files.
+    In the place of mmdet's and mmseg's hooks: those put all pictures into one folder, where equal names of several
+    overwrite each other, or three folders deep and into TensorBoard's files.
 
     Args:
-        out_dir: where each picture goes, under its image's name.
+        out_dir: where the pictures go.
+        root: folder that all images lie in or below; the rest of an image's path is kept.
+        options: of the visualizer's ``add_datasample``, such as ``pred_score_thr``.
     """
 
-    def __init__(self, out_dir: str):
-        self.out_dir = out_dir
+    def __init__(self, out_dir: str, root: str, options: Mapping[str, Any] | None = None):
+        self.out_dir, self.root, self.options = out_dir, root, dict(options or {})
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         for sample in outputs:
             image = mmcv.imread(sample.img_path, channel_order="rgb")
+            out_file = _picture_path(sample.img_path, self.root, self.out_dir)
+            os.makedirs(os.path.dirname(out_file), exist_ok=True)
             name = os.path.basename(sample.img_path)
-            out_file = os.path.join(self.out_dir, name)
-            runner.visualizer.add_datasample(name, image, data_sample=sample, out_file=out_file)
+            runner.visualizer.add_datasample(name, image, data_sample=sample, out_file=out_file, **self.options)
+
+
+def _picture_path(image: str, root: str, out_dir: str) -> str:
+    return os.path.join(out_dir, os.path.relpath(os.path.abspath(image), root))
 
 
 @METRICS.register_module()
@@ -48,6 +57,7 @@ class DumpSegResults(DumpResults):
         super().process(data_batch, [{k: v for k, v in item.items() if k not in left_out} for item in predictions])
 
 
+_SCORE = 0.3  # of mmdet's own hook: what is found with less is not drawn
 _DUMPS = {"mmdet": "DumpDetResults", "mmseg": "DumpSegResults"}
 
 
@@ -59,27 +69,47 @@ def draw_pictures(cfg: Config, show_dir: str) -> None:
     """
     hook = (cfg.get("default_hooks") or {}).get("visualization") or {}
     kind = str(hook.get("type", "none")).rpartition(".")[2]
-    folder = os.path.abspath(show_dir)  # or mmdet's hook would put it inside the work dir
-    if kind == "DetVisualizationHook":
-        hook.update(draw=True, test_out_dir=folder)
-    elif kind == "SegVisualizationHook":
-        cfg.default_hooks.visualization = ConfigDict(type="SegPicturesHook", out_dir=folder)
-    else:
+    folder = os.path.abspath(show_dir)
+    if kind not in ("DetVisualizationHook", "SegVisualizationHook", "PicturesHook"):
         raise InputError(
             "--show-dir needs default_hooks.visualization of type DetVisualizationHook or SegVisualizationHook in the "
             f"config, and it has {kind}. Inherit from mmdet::_base_/default_runtime.py or "
             "configs/_base_/mmseg_runtime.py, or leave it out."
         )
+    images, masks = files_read(cfg, "test")
+    root = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in images] or [os.getcwd()])
+    _check_pictures(images, masks, root, folder)
+    options = dict(pred_score_thr=hook.get("score_thr", _SCORE)) if kind == "DetVisualizationHook" else {}
+    cfg.default_hooks.visualization = ConfigDict(type="PicturesHook", out_dir=folder, root=root, options=options)
+
+
+def _check_pictures(images: Sequence[str], masks: Sequence[str], root: str, folder: str) -> None:
+    """Refuse a folder of pictures where one would be written over a file that is read, by its path or by a link."""
+    written = [path for path in (_picture_path(image, root, folder) for image in images) if os.path.exists(path)]
+    if not written:
+        return
+    read = {(state.st_dev, state.st_ino) for state in map(os.stat, filter(os.path.exists, [*images, *masks]))}
+    for path in written:
+        state = os.stat(path)
+        if (state.st_dev, state.st_ino) in read:
+            raise InputError(
+                f"--show-dir {folder} would write pictures over the data: {path} is an image or a mask that is "
+                "read, or a link to one. Give another folder."
+            )
 
 
 def save_predictions(cfg: Config, out: str) -> None:
-    """Have the evaluator write predictions, by the suffix of ``out``.
+    """Have the evaluator write predictions, by the suffix of ``out``; that of a file without annotations nothing else.
 
     ``NAME.pkl`` gets every prediction as a pickle. With ``NAME.json``, each ``CocoMetric`` writes its results
     in COCO's format to ``NAME.bbox.json`` and, with masks, ``NAME.segm.json``.
     """
     evaluator = cfg.test_evaluator
     metrics = [evaluator] if isinstance(evaluator, dict) else list(evaluator)
+    for metric in metrics:
+        path = metric.get("ann_file") or ""
+        if metric["type"] == "CocoFileMetric" and read_annotations(path).get(UNANNOTATED):
+            metric.update(format_only=True, outfile_prefix=os.path.splitext(out)[0])
     if out.endswith(".pkl"):
         kind = _DUMPS.get(cfg.get("default_scope"), "DumpResults")
         cfg.test_evaluator = [*metrics, ConfigDict(type=kind, out_file_path=out)]

@@ -178,7 +178,7 @@ def prepare_test(
             check_writable(folder)
     prepare_launch(cfg, launcher)
     data = dict(data_root=data_root, class_file=class_file, void=void, overrides=overrides)
-    configure_data(cfg, _TEST_PHASES, **data, checkpoint=weights)
+    configure_data(cfg, _TEST_PHASES, **data, predicted=bool(out), checkpoint=weights)
     model = build_model(cfg)
     _check_heads(cfg, model, _TEST_PHASES)
     check_fit(model, weights, checkpoint, exact=False)

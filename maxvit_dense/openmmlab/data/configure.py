@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 
 from ...errors import InputError, listed
 from ..classification.prepare import classes_of, prepare_classification
+from .batches import check_batch
 from .coco_check import CLIPPED_SHARE, category_names
 from .coco_config import drop_unused_masks, import_in, point_to_coco, share_files
 from .coco_file import keep_annotations
@@ -55,6 +56,7 @@ def configure_data(
     overrides: Mapping[str, Any] | None = None,
     bad_boxes: str = "refuse",
     clipped: float = CLIPPED_SHARE,
+    predicted: bool = False,
     checkpoint: Mapping[str, Any] | None = None,
 ) -> None:
     """Point ``cfg`` to its data, fit it to them and check them; a demo's data are drawn if they are missing.
@@ -70,6 +72,7 @@ def configure_data(
         overrides: config entries of the command line, by dotted name; they stand.
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         clipped: share of a box that may do so: it is clipped.
+        predicted: predictions are wanted, so annotations may be missing.
         checkpoint: what will be evaluated or resumed; its classes are those of the labels.
 
     Raises:
@@ -77,6 +80,8 @@ def configure_data(
             ``prepare_classification``.
     """
     try:
+        if "train" in phases:
+            check_batch(cfg)
         if data_root:
             replace_data_root(cfg, data_root)
             point_to_coco(cfg, data_root, phases)
@@ -85,7 +90,7 @@ def configure_data(
             adopt_classes(cfg, phases, overrides, class_file, void)
         keep_class_order(cfg, phases, checkpoint)
         drop_unused_masks(cfg)
-        check_datasets(cfg, phases, bad_boxes, clipped)
+        check_datasets(cfg, phases, bad_boxes, clipped, predicted)
         share_files(cfg, phases)
     except BaseException:
         keep_annotations({})

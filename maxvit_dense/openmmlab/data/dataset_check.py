@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import InputError
 from ..classification.folders import class_folders, folder_faults
 from .coco_check import MIN_SIZE, category_names, inspect_coco, training_faults
-from .coco_file import find_coco, keep_annotations, read_annotations
+from .coco_file import UNANNOTATED, find_coco, keep_annotations, read_annotations
 from .faults import found
 from .formats import FOLDERS, FORMATS, MASKS, find_format, split_folders
 from .image_check import SUFFIXES, size_faults
@@ -62,6 +62,8 @@ def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) 
         except InputError as error:
             split.faults += found({"annotation file": [str(error).removesuffix(".")]})
             continue
+        if content.get(UNANNOTATED):
+            split.faults += found({"unannotated": [found_split.path.name]} if found_split.split != "test" else {})
         names = names or own
         if own != names:
             split.faults += found({"other categories": sorted({*own} ^ {*names}) or ["another order"]})

@@ -13,7 +13,7 @@ from mmengine.registry import DATASETS, TRANSFORMS
 
 from ...errors import InputError
 from .coco_check import CLIPPED_SHARE, absent_files, inspect_coco, share_outside, training_faults
-from .coco_file import read_annotations
+from .coco_file import UNANNOTATED, read_annotations
 from .faults import found, refuse
 from .mask_data import Labels
 from .mask_layouts import IGNORED_LABEL
@@ -83,14 +83,34 @@ def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, Config
             yield phase, dataset, path
 
 
+def files_read(cfg: Config, phase: str) -> tuple[list[str], list[str]]:
+    """Paths of the images, and of the masks, that a phase reads by data sets of mmdet or mmseg on this machine."""
+    images, masks = [], []
+    for _, dataset, path in coco_files(cfg, (phase,)):
+        folder = _joined(dataset, dataset.get("data_prefix", {}).get("img", ""))
+        images += [os.path.join(folder, image["file_name"]) for image in read_annotations(path)["images"]]
+    for _, dataset in phase_datasets(cfg, (phase,)):
+        dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
+        if is_segmentation(dataset_class) and not is_remote(dataset.get("data_root") or ""):
+            records = _reader(dataset, dataset_class, phase).load_data_list()
+            images += [record["img_path"] for record in records]
+            masks += [record["seg_map_path"] for record in records if record.get("seg_map_path")]
+    return images, masks
+
+
 def check_datasets(
-    cfg: Config, phases: Iterable[str], bad_boxes: str = "refuse", clipped: float = CLIPPED_SHARE
+    cfg: Config,
+    phases: Iterable[str],
+    bad_boxes: str = "refuse",
+    clipped: float = CLIPPED_SHARE,
+    predicted: bool = False,
 ) -> None:
     """Check the files that the data sets and evaluators of ``phases`` will read, before anything is written.
 
     With ``bad_boxes="skip"`` the training pipelines of ``cfg`` get a step that leaves such boxes out.
     Evaluation keeps the ground truth as its file has it, so that figures stay comparable. All pipelines get one
-    that refuses an image or a mask that does not fit, since only a part of a large data set is looked into here.
+    that refuses an image or a mask that does not fit, since only a part of a large data set is looked into here. Files
+    without annotations pass where nothing but predictions is wanted (``predicted``).
 
     Raises:
         InputError: a root, an annotation file, an image or a folder that is not there; annotations or masks that
@@ -109,7 +129,7 @@ def check_datasets(
             )
         dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
         if dataset_class.load_data_list.__module__ == _COCO_LOADER:
-            _check_coco(dataset, dataset_class, phase, bad_boxes, clipped)
+            _check_coco(dataset, dataset_class, phase, bad_boxes, clipped, predicted)
         elif is_segmentation(dataset_class):
             _check_segmentation(dataset, dataset_class, phase)
     for evaluator in evaluators(cfg, phases):
@@ -121,7 +141,9 @@ def check_datasets(
             )
 
 
-def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str, clipped: float) -> None:
+def _check_coco(
+    dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str, clipped: float, predicted: bool
+) -> None:
     training = phase == "train"
     path = _joined(dataset, dataset.get("ann_file", ""))
     content, prefix = read_annotations(path), dataset.get("data_prefix", {}).get("img", "")
@@ -135,6 +157,8 @@ def _check_coco(dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes:
     )
     if dataset_class.__name__ == "OrderedCocoDataset":  # which numbers labels by its classes
         faults = [fault for fault in faults if fault.kind != "category order"]
+    if content.get(UNANNOTATED) and not predicted:
+        refuse(found({"unannotated": [os.path.basename(path)]}), path)
     refuse((fault for fault in faults if (bad_boxes, fault.kind) != ("skip", "box outside")), path)
     if training:
         faults += training_faults(content, faults, dataset.get("filter_cfg"))

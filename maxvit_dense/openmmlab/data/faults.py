@@ -37,6 +37,10 @@ _CONFIG_CLASSES = (
 _KINDS = {
     # COCO's records
     "annotation file": _Kind("annotation file cannot be used", "Correct it."),
+    "unannotated": _Kind(
+        "annotation file has no list of annotations, as a test file has none",
+        "Nothing can be trained on it or rated by it; test --out FILE.json writes predictions.",
+    ),
     "image entry": _Kind("broken image entries", _EXPORT),
     "annotation entry": _Kind("broken annotation entries", _EXPORT),
     "category entry": _Kind("broken category entries", _EXPORT),
