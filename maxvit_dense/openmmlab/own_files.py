@@ -19,6 +19,7 @@ from ..weights.safe_load import download_checkpoint, extract_state_dict, read_ch
 from ..work_dir import kept
 from .launch import stopping_together
 from .places import WorkDirLock
+from .quiet import quieten
 
 _lock = threading.RLock()
 
@@ -49,6 +50,13 @@ def with_own_files(runner: type, lock: WorkDirLock | None = None) -> type:
 class _OwnFiles:
 
     work_dir_lock: WorkDirLock | None = None
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> Any:
+        logger = super().build_logger(*args, **kwargs)
+        quieten(logger)
+        folder = getattr(self, "log_dir", self.work_dir)
+        logger.info(f"The config, the versions and all messages of this run go to {folder}.")
+        return logger
 
     def train(self) -> Any:
         try:
