@@ -178,7 +178,6 @@ _BACKBONE = [
 ]
 
 DETECTOR = [
-    ("train_dataloader.dataset.ann_file=absent.json", "absent"),
     ("val_evaluator.metrik=x", "val_evaluator cannot be built: .*metrik"),
     *_BACKBONE,
     *BY_EPOCH,
