@@ -224,3 +224,30 @@ def test_out_indices_may_be_a_range_or_numpys_integers():
         backbone = build(out_indices=out_indices).eval()
         assert backbone.out_indices == (1, 2) and all(type(i) is int for i in backbone.out_indices)
         assert [x.shape[-1] for x in backbone(images)] == [8, 4]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (70, 51)])
+def test_coatnet_gives_the_maps_of_timms_name_at_any_size(size):
+    backbone = MODELS.build(dict(type="CoAtNet", arch="pico_rw", out_indices=(1, 3))).eval()
+    net = timm.create_model("coatnet_pico_rw", features_only=True, out_indices=(2, 4)).eval()
+    net.model.load_state_dict(backbone.net.state_dict())
+    images = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(backbone(images), net(images), strict=True))
+    assert (backbone.channels, backbone.strides) == ([128, 512], [8, 32])
+
+
+@pytest.mark.parametrize(("kind", "arch"), [("CoAtNet", "t"), ("MaxViT", "0_rw")])
+def test_an_unknown_arch_is_told_those_of_its_family(kind, arch):
+    with pytest.raises(ValueError, match=f"{kind} comes in the sizes") as error:
+        MODELS.build(dict(type=kind, arch=arch))
+    assert ("rmlp_2_rw" in str(error.value)) == (kind == "CoAtNet")
+
+
+def test_arch_and_weights_name_timms_own_networks():
+    backbone = MODELS.build(dict(type="MaxViT", arch="nano.rw_256", window_size=5))
+    names = backbone.net.state_dict()
+    assert names["stages.0.blocks.0.attn_block.attn.rel_pos.relative_position_bias_table"].shape == (169, 2)
+    by_weights = dict(type="Pretrained", checkpoint="maxvit_nano.rw_256", missing_ok=True)
+    named = MODELS.build(dict(type="MaxViT", arch="nano", init_cfg=by_weights))
+    assert named.net.state_dict().keys() == names.keys()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A config's row: model, ImageNet top-1, schedule, image, then the two counts, ..., a link to the config.
 _CONFIG_ROW = re.compile(r"\| .* \| (\d+)x(\d+) \| (\S+ \| \S+) \| .*\(\.\./configs/(\w+)\.py\) \|")
-_NETWORK_ROW = re.compile(r"\| (MaxViT-\w+) \| (\d+)x\2 \| (\S+) \| \S+ \| (\S+) \| .*")
+_NETWORK_ROW = re.compile(r"\| ((?:MaxViT|CoAtNet)-[\w-]+) \| (\d+)x\2 \| (\S+) \| \S+ \| (\S+) \| .*")
 # Regions that published counts of two-stage detectors run through the heads, for every stage of a cascade.
 _REGIONS = {"bbox": 1000, "mask": 100}
 

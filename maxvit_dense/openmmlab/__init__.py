@@ -18,7 +18,7 @@ from . import config_base  # noqa: E402
 config_base.register_prefix()
 
 from . import classification, draws, sharded, training_guard  # noqa: E402, F401 (they register themselves)
-from .backbones.maxvit import MaxViT  # noqa: E402
+from .backbones.maxvit import CoAtNet, MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .curves import CurvesHook  # noqa: E402
 from .data.datasets import DropOutsideBoxes  # noqa: E402
@@ -27,6 +27,7 @@ from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .report import ReportHook  # noqa: E402
 
 __all__ = [
+    "CoAtNet",
     "CurvesHook",
     "DropOutsideBoxes",
     "LayerDecayOptimWrapperConstructor",

@@ -1,4 +1,4 @@
-"""The MaxViT backbone of OpenMMLab: a thin wrapper over the network that timm knows."""
+"""The backbones MaxViT and CoAtNet of OpenMMLab: thin wrappers over the networks that timm knows."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,6 @@ from ...variants import CONFIGS, find_published
 from ..exact_batches import ImageSizes
 from .dense import DenseBackbone, check_arguments
 from .weights import load_backbone, read_weights
-
-_PREFIX = "maxvit_"
-ARCHS = tuple(name.removeprefix(_PREFIX) for name in CONFIGS)
 
 
 @MODELS.register_module()
@@ -46,11 +43,13 @@ class MaxViT(DenseBackbone):
         ValueError: an argument out of its range.
     """
 
+    family = "maxvit_"
+
     def __init__(
         self,
         arch: str = "t",
         out_indices: Sequence[int] = (0, 1, 2, 3),
-        window_size: int | tuple[int, int] | str = 7,
+        window_size: int | tuple[int, int] | str | None = 7,
         drop_path_rate: float = 0.0,
         frozen_stages: int = -1,
         norm_eval: bool = False,
@@ -61,13 +60,15 @@ class MaxViT(DenseBackbone):
         init_cfg: dict[str, Any] | None = None,
     ):
         super().__init__(init_cfg)
-        if not isinstance(arch, str) or arch.partition(".")[0] not in ARCHS:
-            raise ValueError(f"arch={arch!r}: MaxViT comes in the sizes {', '.join(ARCHS)}")
+        size, _, tag = arch.partition(".") if isinstance(arch, str) else ("", "", "")
+        sizes = [name.removeprefix(self.family) for name in CONFIGS if name.startswith(self.family)]
+        if size not in sizes:
+            raise ValueError(f"arch={arch!r}: {type(self).__name__} comes in the sizes {', '.join(sizes)}")
         flags = dict(norm_eval=norm_eval, exact_batches=exact_batches)
         check_arguments(out_indices, frozen_stages, init_cfg, "in1k", **flags)
-        parse_window_size(window_size)
-        size, _, tag = arch.partition(".")
-        self.variant = _PREFIX + size
+        if window_size is not None:
+            parse_window_size(window_size)
+        self.variant = self.family + size
         self.out_indices = tuple(int(i) for i in out_indices)  # numpy's integers too
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
@@ -88,7 +89,7 @@ class MaxViT(DenseBackbone):
             drop_path_rate=drop_path_rate,
         )
         self.taps = tuple(i + 1 for i in self.out_indices)  # the network counts the stem as 0
-        self.net.prune_intermediate_layers(self.taps)
+        self.net.prune_intermediate_layers(self.taps, prune_norm=True)
         self.net.set_grad_checkpointing(with_cp)
         self.freeze()
 
@@ -104,3 +105,21 @@ class MaxViT(DenseBackbone):
 
     def load_weights(self, weights: Mapping[str, Tensor], logger: logging.Logger) -> None:
         load_backbone(self.net, weights, self.init_cfg["checkpoint"], logger)
+
+
+@MODELS.register_module()
+class CoAtNet(MaxViT):
+    """Maps at strides 4, 8, 16 and 32 of images of any size, attention at strides 16 and 32 over the whole map.
+
+    Args:
+        arch: timm's name of the network without "coatnet_" and the image size: "0_rw", "rmlp_2_rw", "bn_0_rw", "0".
+        kwargs: as of :class:`MaxViT`, without ``window_size``.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    family = "coatnet_"
+
+    def __init__(self, arch: str = "0_rw", **kwargs: Any):
+        super().__init__(arch, window_size=None, **kwargs)
