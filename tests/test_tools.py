@@ -217,7 +217,6 @@ TRAIN_REFUSED = [
     (["--launcher", "pytorch"], "no RANK, WORLD_SIZE.*torchrun"),
     (["--launcher", "slurm"], "no SLURM_PROCID.*srun"),
     (["--data-root", "absent"], "no data root absent"),
-    (["--cfg-options", "train_dataloader.dataset.ann_file=absent.json"], "no annotation file .*absent.json"),
     (["--cfg-options", "train_dataloader.dataset.data_prefix.img=absent/"], "4 of 4 images do not exist"),
     (["--cfg-options", "train_dataloader.dataset.metainfo.classes=cat,dog"], "config does not know: circle"),
     (["--cfg-options", "model.roi_head.mask_head.num_classes=80"], "roi_head.mask_head.num_classes is 80"),
