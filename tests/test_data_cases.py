@@ -1,4 +1,4 @@
-"""Small data sets that were answered wrongly once: what the check says of each, and that the converter says the same."""
+"""Small data sets that were answered wrongly once: what the check says of each, and the converter likewise."""
 
 import importlib
 
