@@ -5,7 +5,8 @@
 #           random weights there are none to freeze.
 # Command:  python tools/train.py configs/fpn_maxvit_mini_camvid.py --data-root data/camvid
 # Machine:  2 CPU cores, batch 4; 90 minutes by one busy core's 1.8 s a step.
-# Result:   not yet run to its end. Cut to 1,000 steps: see docs/results.md.
+# Result:   not yet run to its end. Cut to 1,000 steps: mIoU 49.0 on the validation images, see
+#           docs/results.md.
 _base_ = "./fpn_maxvit_t_ade20k.py"
 
 model = dict(
