@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The first backward pass looks which devices there are, and starts threads for them, after which no forked process can
+# train. Fake tensors put a GPU there that is none, so a first one is taken before any of them.
+torch.ones(1, requires_grad=True).sum().backward()
 
 # "ci" draws the same cases on every run; HYPOTHESIS_PROFILE=thorough draws new ones, and many. A test that
 # sets `max_examples` itself keeps its number under both.
@@ -24,8 +29,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("requires_compiler") and not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("needs a C++ compiler on the PATH")
     if item.get_closest_marker("requires_gpu"):
-        import torch
-
         if not torch.cuda.is_available():
             pytest.skip("needs a CUDA device")
     _forget_visualizers()

@@ -40,7 +40,8 @@ def _shrink_part(part):
         part["size"] = (SIDE, SIDE)
     if "img_size" in part:
         part["img_size"] = SIDE
-    part.pop("class_weight", None)  # of the config's own classes
+    if isinstance(part.get("loss_decode"), dict):
+        part["loss_decode"].pop("class_weight", None)  # of the config's own classes
     if "num_points" in part and "oversample_ratio" in part:  # points that a mask loss samples
         part["num_points"] = 112
     if "num_queries" in part:

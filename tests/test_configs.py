@@ -156,7 +156,7 @@ def section(cfg, name: str) -> dict:
     """One part of a config, without the backbone, the widths of its maps and what decays by parameter."""
     ours = r"\.(backbone|pretrained|in_channels|paramwise_cfg|constructor)\b|\.reduce_zero_label$|\.im2col_step$"
     # Defaults that one of the two writes out.
-    ours += r"|\.optimizer\.(eps|betas)\b|^\.model\.test_cfg\.(crop_size|stride)\b|\.enable$"
+    ours += r"|\.optimizer\.(eps|betas|fused)\b|^\.model\.test_cfg\.(crop_size|stride)\b|\.enable$"
     return {key: value for key, value in flat(cfg.get(name), f".{name}").items() if not re.search(ours, key)}
 
 

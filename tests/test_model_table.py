@@ -65,7 +65,7 @@ def test_networks_are_what_the_tool_counts(start):
 
 
 def test_networks_have_the_published_parameters_and_multiply_adds():
-    networks = re.compile(r"\| MaxViT-\w+ \| (\d+)x\1 \| \d+\.\d\d ")
+    networks = re.compile(r"\| MaxViT-[A-Z]+ \| (\d+)x\1 \| \d+\.\d\d ")  # the paper's
     rows = [line.strip("| ").split(" | ") for line in TABLE if networks.match(line)]
     assert len(rows) == 14
     for name, size, params, timm_params, flops, paper_flops, timm_flops, *_ in rows:

@@ -49,9 +49,9 @@ def requirements(path: Path) -> list[Requirement]:
     return [requirement for requirement in found if not requirement.marker or requirement.marker.evaluate()]
 
 
-def pins(torch: str = "2.14") -> dict[str, str]:
+def pins(torch: str = "2.14", lists: tuple[str, ...] = ("clients", "pinned")) -> dict[str, str]:
     """Pinned version by normalised name, for one tested torch; where two lists have one, that of the set-up."""
-    files = [ROOT / "requirements" / f"{name}.txt" for name in ("clients", "pinned", f"torch-{torch}")]
+    files = [ROOT / "requirements" / f"{name}.txt" for name in (*lists, f"torch-{torch}")]
     return {
         canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
         for path in files
@@ -133,7 +133,7 @@ def test_pin_files_name_one_exact_version_each(name):
 
 
 def test_running_environment_has_every_pin(pinned_environment):
-    pinned = pins(pinned_environment)
+    pinned = pins(pinned_environment, lists=("pinned",))  # the clients' have a folder of their own
     # Not every build of torch asks for these.
     optional = {"cuda-bindings", "cuda-pathfinder", "nvidia-nvjitlink", "triton"}
     # Not all of sys.path: setuptools, once imported, appends a folder with packages of its own.

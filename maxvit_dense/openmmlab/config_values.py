@@ -355,4 +355,5 @@ def _near(registries: Iterable[Registry], name: str, scope: str | None) -> str:
         with registry.switch_scope_and_registry(scope) as chosen:
             names |= set(registry.module_dict) | set(chosen.module_dict)
     near = difflib.get_close_matches(name, names, cutoff=0.5)
-    return f"; near it are {listed(near)}" if near else f"; there are {listed(sorted(names), 8)}"
+    found = f"near it are {listed(near)}" if near else f"there are {listed(sorted(names), 8)}"
+    return f"; {found} (default_scope {scope!r})"
