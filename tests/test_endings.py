@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.files import remove_leftovers, written_aside  # noqa: E402
-from maxvit_dense.openmmlab.launch import begin_worker  # noqa: E402
+from maxvit_dense.openmmlab.launch import begin_worker, keep_workers  # noqa: E402
 from maxvit_dense.openmmlab.places import LOCK, WorkDirLock  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.processes import start  # noqa: E402
@@ -91,6 +92,7 @@ SCRIPT = """
 import os, sys, time
 sys.path.insert(0, ROOT)
 import torch
+from torch.utils.data import DataLoader
 from functools import partial
 from mmengine.config import Config
 from mmengine.model import BaseModel
@@ -191,3 +193,18 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     (tmp_path / ".hidden").touch()
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "out"]
+
+
+def test_a_process_ends_though_persistent_workers_of_its_are_alive():
+    """multiprocessing sends them one SIGTERM, of the two that they obey, and waits."""
+
+    def work():
+        loader = DataLoader(list(range(4)), num_workers=1, persistent_workers=True)
+        keep_workers(loader)
+        sys.kept = iter(loader)  # what the interpreter does not take down by itself
+
+    process = start(work)
+    process.join(60)
+    alive = process.is_alive()
+    process.kill()
+    assert not alive and process.exitcode == 0

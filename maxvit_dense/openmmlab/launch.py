@@ -2,17 +2,21 @@
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from multiprocessing import util
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from torch import distributed
+from torch.utils.data import DataLoader
 
 from ..errors import InputError
 
@@ -113,6 +117,22 @@ def begin_worker(inner: Callable[[int], None] | None, worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     if inner is not None:
         inner(worker)
+
+
+def keep_workers(loader: DataLoader) -> None:
+    """Have a loader's workers begin by :func:`begin_worker`, and be killed when this process ends.
+
+    Persistent ones may be alive then. multiprocessing sends them one SIGTERM and waits for their end, which would be
+    for ever.
+    """
+    loader.worker_init_fn = partial(begin_worker, loader.worker_init_fn)
+    util.Finalize(None, _kill_workers, exitpriority=0)
+
+
+def _kill_workers() -> None:
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 _GRACE_SECONDS = 30.0  # what torchrun too gives a process to end after SIGTERM

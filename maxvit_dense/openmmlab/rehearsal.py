@@ -11,7 +11,6 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
-from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,7 +34,7 @@ from ..errors import InputError, listed
 from .backbones.dense import DenseBackbone
 from .config_values import shown
 from .draws import repeatable_dataset
-from .launch import begin_worker, init_cpu_group
+from .launch import init_cpu_group, keep_workers
 
 _NAME = "maxvit_dense: what is built to see whether it can be"
 _LONGEST_REASON = 600  # characters
@@ -262,7 +261,7 @@ def build_loaders(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]
                 )
                 if not len(loaders[phase]):
                     raise ValueError(f"its {len(loaders[phase].dataset)} images fill no batch")
-            loaders[phase].worker_init_fn = partial(begin_worker, loaders[phase].worker_init_fn)
+            keep_workers(loaders[phase])
             _try_first(cfg, phase, loaders[phase])
     return loaders
 
