@@ -234,7 +234,8 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
             return 0
         before = getattr(self.runner, "resumed_epoch_batches", None)
         done = self._iter - self._epoch * batches
-        if before in (None, batches) and 0 <= done < batches:
+        # All of them: saved behind the epoch's last iteration, before the epoch counts as done.
+        if (before is None and 0 <= done < batches) or (before == batches and 0 <= done <= batches):
             return done
         self.runner.logger.warning(
             f"The resumed run had {before or 'another number of'} batches an epoch, this one has {batches}: the batch "
