@@ -100,6 +100,9 @@ class _Loader:
     def __len__(self) -> int:
         return 1000
 
+    def __iter__(self) -> Iterator:  # upstream's iteration-based loop takes one when it is built
+        return iter(())
+
 
 class _Stage(SimpleNamespace):
     """Stands in for a Runner where loops, schedules and evaluators are built."""
