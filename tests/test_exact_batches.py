@@ -32,6 +32,7 @@ def model_of(name: str) -> tuple[nn.Module, str]:
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
+    model.init_weights()  # mmdet's DETRs leave parameters as the memory was before it
     fill_with_noise(model.backbone.net)
     return model.eval(), cfg.default_scope
 
