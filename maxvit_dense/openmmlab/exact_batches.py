@@ -29,10 +29,12 @@ class ImageSizes:
     def __init__(self):
         self.sizes: list[tuple[int, int]] | None = None
         self.canvas: tuple[int, int] | None = None
+        self._masks: dict[tuple, Tensor] = {}
 
     def note(self, inputs: Any, samples: Any) -> None:
         """Reads a preprocessed batch; one without sizes of images inside its canvas has none."""
         self.sizes = self.canvas = None
+        self._masks = {}
         if not isinstance(inputs, Tensor) or not samples or not all(hasattr(s, "img_shape") for s in samples):
             return
         sizes = [(int(s.img_shape[0]), int(s.img_shape[1])) for s in samples]
@@ -57,6 +59,15 @@ class ImageSizes:
         """Like ``at_stride_of``, but None too where every image fills its map."""
         sizes = self.at_stride_of(x)
         return sizes if sizes and any(size != tuple(x.shape[-2:]) for size in sizes) else None
+
+    def inside(self, x: Tensor) -> Tensor | None:
+        """(B, 1, H, W), 1 inside each image and 0 outside, made once a batch; None where every image fills its map."""
+        sizes, key = self.if_padded(x), (x.shape[-2:], x.dtype, x.device)
+        if sizes is not None and key not in self._masks:
+            self._masks[key] = x.new_zeros(len(sizes), 1, *x.shape[-2:])
+            for item, (h, w) in zip(self._masks[key], sizes, strict=True):
+                item[:, :h, :w] = 1
+        return None if sizes is None else self._masks[key]
 
 
 def attach(model: nn.Module) -> bool:
@@ -86,13 +97,8 @@ def attach(model: nn.Module) -> bool:
 
 
 def _zero_outside(conv: nn.Module, args: tuple, found: ImageSizes) -> tuple | None:
-    sizes = found.if_padded(args[0]) if conv.training else None
-    if sizes is None:
-        return None
-    mask = args[0].new_zeros(len(sizes), 1, *args[0].shape[-2:])
-    for item, (h, w) in zip(mask, sizes, strict=True):
-        item[:, :h, :w] = 1
-    return (args[0] * mask, *args[1:])
+    inside = found.inside(args[0]) if conv.training else None
+    return None if inside is None else (args[0] * inside, *args[1:])
 
 
 def _of_real_positions(norm: nn.Module, forward: Callable, found: ImageSizes) -> Callable:
