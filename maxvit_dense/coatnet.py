@@ -6,6 +6,7 @@ partition of one window, the map's own size, so tables of biases are resized as 
 """
 
 from collections import OrderedDict
+from functools import partial
 
 import torch
 import torch.fx
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from . import ragged
 from .attention import Attention, init_transformer
 from .layout import with_channels_last_gradient
-from .maxvit import MaxViT, MaxViTConfig
+from .maxvit import MaxViT, MaxViTConfig, stacked
 from .mbconv import Halving, ImageDropPath, MBConv, Same, Shortcut
 from .partition import Partition
 from .partition_cache import find_partitions
@@ -88,10 +89,7 @@ class ConvStage(nn.Module):
     def __init__(self, in_chs: int, out_chs: int, drop_paths: list[float], cfg: MaxViTConfig, **dd):
         super().__init__()
         self.grad_checkpointing: bool | str = False
-        self.blocks = nn.ModuleList()
-        for i, drop_path in enumerate(drop_paths):
-            stride, chs = (2, in_chs) if i == 0 else (1, out_chs)
-            self.blocks.append(MBConv(chs, out_chs, stride, cfg.conv, drop_path, **dd))
+        self.blocks = stacked(partial(MBConv, style=cfg.conv, **dd), in_chs, out_chs, drop_paths)
 
     def forward(self, x: Tensor, window_size: tuple[int, int], places: Places | None = None) -> Tensor:
         for block in self.blocks:
@@ -116,10 +114,8 @@ class TransformerStage(nn.Module):
     ):
         super().__init__()
         self.grad_checkpointing: bool | str = False
-        self.blocks = nn.ModuleList()
-        for i, drop_path in enumerate(drop_paths):
-            stride, chs = (2, in_chs) if i == 0 else (1, out_chs)
-            self.blocks.append(TransformerBlock(chs, out_chs, stride, table_window, cfg, drop_path, **dd))
+        make_block = partial(TransformerBlock, table_window=table_window, cfg=cfg, **dd)
+        self.blocks = stacked(make_block, in_chs, out_chs, drop_paths)
 
     def forward(self, x: Tensor, window_size: tuple[int, int], places: Places | None = None) -> Tensor:
         if torch.jit.is_scripting() or places is None:

@@ -4,7 +4,7 @@ Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code:
 names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -97,6 +97,12 @@ class MaxViTBlock(nn.Module):
         return x.permute(0, 3, 1, 2)
 
 
+def stacked(make_block: Callable[..., nn.Module], in_chs: int, out_chs: int, drop_paths: list[float]) -> nn.ModuleList:
+    """The blocks of a stage, the first of stride 2, made by ``make_block(in_chs, out_chs, stride, drop_path=...)``."""
+    first = make_block(in_chs, out_chs, 2, drop_path=drop_paths[0])
+    return nn.ModuleList([first, *(make_block(out_chs, out_chs, 1, drop_path=rate) for rate in drop_paths[1:])])
+
+
 class MaxViTStage(nn.Module):
     """Blocks at one resolution, the first of stride 2: (B, in, H, W) -> (B, out, ceil(H/2), ceil(W/2))."""
 
@@ -111,10 +117,8 @@ class MaxViTStage(nn.Module):
     ):
         super().__init__()
         self.grad_checkpointing: bool | str = False
-        self.blocks = nn.ModuleList()
-        for i, drop_path in enumerate(drop_paths):
-            stride, chs = (2, in_chs) if i == 0 else (1, out_chs)
-            self.blocks.append(MaxViTBlock(chs, out_chs, stride, table_window, cfg, drop_path, **dd))
+        make_block = partial(MaxViTBlock, table_window=table_window, cfg=cfg, **dd)
+        self.blocks = stacked(make_block, in_chs, out_chs, drop_paths)
 
     def forward(self, x: Tensor, window_size: tuple[int, int], places: Places | None = None) -> Tensor:
         if torch.jit.is_scripting() or places is None:
