@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mmengine.dist import master_only
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ..files import file_written_aside
 from ..work_dir import Scalars, is_training, run_logs
+from .hooks import SideOutputHook
 
 FILE_NAME = "curves.png"
 
@@ -23,7 +23,7 @@ Curve = list[tuple[int, float]]  # training iteration, value
 
 
 @HOOKS.register_module()
-class CurvesHook(Hook):
+class CurvesHook(SideOutputHook):
     """Draw ``curves.png`` into the work dir after each validation and at the end of training.
 
     A resumed run's curves begin with those of the runs before it in that work dir. A picture that cannot be drawn is
@@ -31,9 +31,6 @@ class CurvesHook(Hook):
     """
 
     priority = "LOWEST"  # after the LoggerHook, which writes what is read here
-
-    def __init__(self):
-        self._warned = False
 
     def after_val_epoch(self, runner: Runner, metrics: Mapping[str, float] | None = None) -> None:
         self._draw(runner)
@@ -43,13 +40,9 @@ class CurvesHook(Hook):
 
     @master_only
     def _draw(self, runner: Runner) -> None:
-        try:
+        with self.without_stopping(runner, f"{FILE_NAME} cannot be drawn"):
             work_dir = Path(runner.work_dir)
             draw(curves_of(run_logs(work_dir)), work_dir / FILE_NAME, title=runner.experiment_name)
-        except Exception as error:  # whatever goes wrong with a picture, training is worth more
-            if not self._warned:
-                runner.logger.warning(f"{FILE_NAME} cannot be drawn: {type(error).__name__}: {error}")
-            self._warned = True
 
 
 def curves_of(runs: list[list[Scalars]]) -> dict[str, dict[str, Curve]]:

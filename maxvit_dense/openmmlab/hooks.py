@@ -2,10 +2,29 @@
 
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+
+
+class SideOutputHook(Hook):
+    """A hook that leaves something for people beside a training, which is worth more than that."""
+
+    def __init__(self):
+        self._warned = False
+
+    @contextmanager
+    def without_stopping(self, runner, failure: str) -> Iterator[None]:
+        """Whatever goes wrong inside ends it, and the first time is warned of: "``failure``: what it was"."""
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                runner.logger.warning(f"{failure}: {type(error).__name__}: {error}")
+            self._warned = True
 
 
 @HOOKS.register_module()

@@ -4,28 +4,28 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import all_gather_object, is_main_process
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from ...export.provenance import commit, versions
 from ...files import write_whole
 from ..curves import FILE_NAME as CURVES
+from ..hooks import SideOutputHook
 from .page import page
 from .tally import Tally
 from .worst import draw_worst
 
 REPORT, WORST = "report.html", "worst.jpg"
+_FAILURE = f"{REPORT} cannot be written"
 
 
 @HOOKS.register_module()
-class ReportHook(Hook):
+class ReportHook(SideOutputHook):
     """Write ``worst.jpg`` and ``report.html`` into the work dir after each validation and at the end of training.
 
     The page is one file that needs no network: figures, curves, a table and a confusion matrix of the classes, the
@@ -36,12 +36,12 @@ class ReportHook(Hook):
     priority = "LOWEST"  # behind the CurvesHook, whose picture the page takes in
 
     def __init__(self):
+        super().__init__()
         self._began = time.monotonic()
         self._tally: Tally | None = None
         self._worst: bytes | None = None
         self._metrics: dict[str, float] = {}
         self._best: dict[str, float] = {}
-        self._warned = False
 
     def before_val_epoch(self, runner: Runner) -> None:
         classes = (getattr(runner.val_dataloader.dataset, "metainfo", None) or {}).get("classes") or ()
@@ -50,7 +50,7 @@ class ReportHook(Hook):
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence | None = None
     ) -> None:
-        with self._warning(runner):
+        with self.without_stopping(runner, _FAILURE):
             for sample in outputs or ():
                 if self._tally and self._tally.classes:
                     self._tally.add(sample)
@@ -61,7 +61,7 @@ class ReportHook(Hook):
         self._best = {k: max(v, self._best.get(k, v)) for k, v in self._metrics.items()}
         if not is_main_process():
             return
-        with self._warning(runner):
+        with self.without_stopping(runner, _FAILURE):
             for other in others:
                 first.merge(other)
             self._tally = first
@@ -74,18 +74,8 @@ class ReportHook(Hook):
         if is_main_process():
             self._write(runner)
 
-    @contextmanager
-    def _warning(self, runner: Runner) -> Iterator[None]:
-        """Turns whatever goes wrong with a report into one warning: training is worth more."""
-        try:
-            yield
-        except Exception as error:
-            if not self._warned:
-                runner.logger.warning(f"{REPORT} cannot be written: {type(error).__name__}: {error}")
-            self._warned = True
-
     def _write(self, runner: Runner) -> None:
-        with self._warning(runner):
+        with self.without_stopping(runner, _FAILURE):
             work_dir = Path(runner.work_dir)
             pictures = {}
             if (work_dir / CURVES).is_file():
