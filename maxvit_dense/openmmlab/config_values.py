@@ -325,8 +325,13 @@ def _unread(overrides: Mapping[str, Any], before: set[str]) -> Iterator[str]:
     for key in overrides:
         name = key.partition(".")[0]
         if name not in known:
-            near = difflib.get_close_matches(name, known, cutoff=0.5)
-            yield f"nothing reads an entry {name}" + (f" (is it {listed(near)}?)" if near else "")
+            yield f"nothing reads an entry {name}{is_it(name, known)}"
+
+
+def is_it(name: str, known: Iterable[str]) -> str:
+    """" (is it X?)" for a message, of the known names that are near; empty if none is."""
+    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    return f" (is it {listed(near)}?)" if near else ""
 
 
 def _unknown_types(content: Mapping[str, Any], scope: str | None) -> Iterator[str]:

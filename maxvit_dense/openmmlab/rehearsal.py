@@ -4,7 +4,6 @@ mmengine makes the work dir first, and then one part after another, some of them
 """
 
 import copy
-import difflib
 import inspect
 import io
 import logging
@@ -32,7 +31,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError, listed
 from .backbones.dense import DenseBackbone
-from .config_values import shown
+from .config_values import is_it, shown
 from .draws import repeatable_dataset
 from .launch import init_cpu_group, keep_workers
 
@@ -203,8 +202,7 @@ def _refuse_unknown(arguments: Mapping[str, Any], *takers: Callable) -> None:
     """For what takes any argument and hands it on when it is too late."""
     known = set().union(*(inspect.signature(taker).parameters for taker in takers)) | {"type", "_scope_"}
     if unknown := sorted(set(arguments) - known):
-        near = difflib.get_close_matches(unknown[0], known, cutoff=0.5)
-        raise TypeError(f"nothing takes {listed(unknown)}" + (f" (is it {listed(near)}?)" if near else ""))
+        raise TypeError(f"nothing takes {listed(unknown)}{is_it(unknown[0], known)}")
 
 
 def _build_reports(cfg: Config) -> None:
