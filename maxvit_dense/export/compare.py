@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..predict.results import overlaps
+
 Found = dict[str, np.ndarray]
 
 # Largest difference allowed, in the unit of each task's measure below. Of fp32: other orders of summation. Of the
@@ -39,14 +41,6 @@ def _labels(found: Found, expected: Found, precision: str) -> float:
     return float((found["labels"] != expected["labels"]).mean())
 
 
-def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU of each with each, (N, 4) and (M, 4) to (N, M)."""
-    corners = np.maximum(boxes[:, None, :2], others[:, :2]), np.minimum(boxes[:, None, 2:], others[:, 2:])
-    shared = (corners[1] - corners[0]).clip(0).prod(2)
-    areas = [(part[:, 2:] - part[:, :2]).prod(1) for part in (boxes, others)]
-    return shared / np.maximum(areas[0][:, None] + areas[1] - shared, 1e-9)
-
-
 def _objects(found: Found, expected: Found, precision: str) -> float:
     """Each object of one side must be on the other one, but those at the end of the list, which it may have cut."""
     if precision != "fp32":
@@ -66,7 +60,8 @@ def _missing(found: Found, expected: Found, precision: str, least: float) -> flo
         return 0.0
     if not len(found["scores"]):
         return 1.0
-    same = overlaps(expected["boxes"][wanted], found["boxes"]) >= _SAME_BOX[precision]
+    shared = [overlaps(found["boxes"], box)[0] for box in expected["boxes"][wanted]]  # of each, over the union
+    same = np.stack(shared) >= _SAME_BOX[precision]
     same &= expected["labels"][wanted, None] == found["labels"]
     apart = np.abs(expected["scores"][wanted, None] - found["scores"])
     apart = np.where(same, apart, 1.0)

@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image, ImageDraw, ImageFont
 
 from ..attended import Attended
-from ..predict.results import count, kind
+from ..predict.results import TOP, count, kind, ranked
 from .predictor import Predictor
 
 _TILE = 320  # pixels of a picture of one stage
@@ -44,12 +44,9 @@ def describe(result: Mapping[str, Any], classes: tuple[str, ...]) -> str:
             for i in range(count(result))
         ]
     elif kind(result) == "segmentation":
-        labels, pixels = np.unique(result["labels"], return_counts=True)
-        shares = pixels / pixels.sum()
-        rows = [dict(label=classes[labels[i]], share=round(float(shares[i]), 4)) for i in np.argsort(-shares)]
+        rows = [dict(label=classes[i], share=round(share, 4)) for i, share in ranked(result)]
     else:
-        order = np.argsort(-result["scores"])[:5]
-        rows = [dict(label=classes[i], score=round(float(result["scores"][i]), 4)) for i in order]
+        rows = [dict(label=classes[i], score=round(score, 4)) for i, score in ranked(result, TOP)]
     return "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]"
 
 

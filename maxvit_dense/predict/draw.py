@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .results import Piece, count, kind, mask_overlap, overlaps, pick, pieces
+from .results import TOP, Piece, count, kind, mask_overlap, overlaps, pick, pieces, ranked
 
 LONG_SIDE = 640  # pixels; smaller images are enlarged, or no label would fit
 _SAME_PLACE = 0.5  # boxes or masks that share this much of their union are guesses at one object, of any class
@@ -59,13 +59,9 @@ def draw(
     if kind(result) == "detection":
         pen.objects(result["boxes"] * factor, result, classes, palette)
     elif kind(result) == "segmentation":
-        labels, pixels = np.unique(result["labels"], return_counts=True)
-        order = np.argsort(-pixels)[:_LEGEND]
-        shares = pixels / pixels.sum()
-        pen.legend([(palette[labels[i]], f"{classes[labels[i]]} {shares[i]:.0%}") for i in order])
+        pen.legend([(palette[i], f"{classes[i]} {share:.0%}") for i, share in ranked(result, _LEGEND)])
     else:
-        order = np.argsort(-result["scores"])[:5]
-        pen.legend([(palette[i], f"{classes[i]} {result['scores'][i]:.2f}") for i in order])
+        pen.legend([(palette[i], f"{classes[i]} {score:.2f}") for i, score in ranked(result, TOP)])
     return picture
 
 

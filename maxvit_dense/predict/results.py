@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 Result = dict[str, np.ndarray]
+TOP = 5  # classes that are shown and written of a classifier's
 _PER_OBJECT = ("boxes", "scores", "labels", "masks", "pieces")
 
 
@@ -47,6 +48,16 @@ def select(result: Mapping, score: float, labels: Collection[int] | None = None)
         kept &= np.isin(result["labels"], list(labels))
     places = np.flatnonzero(kept)
     return pick(result, places[np.argsort(-result["scores"][places], kind="stable")])
+
+
+def ranked(result: Mapping, most: int | None = None) -> list[tuple[int, float]]:
+    """Labels of a classifier with their scores, or of a label map with their shares of the pixels, largest first."""
+    if kind(result) == "segmentation":
+        labels, pixels = np.unique(result["labels"], return_counts=True)
+        values = pixels / pixels.sum()
+    else:
+        labels, values = np.arange(count(result)), result["scores"]
+    return [(int(labels[i]), float(values[i])) for i in np.argsort(-values, kind="stable")[:most]]
 
 
 def pieces(result: Mapping) -> list[Piece] | None:

@@ -15,9 +15,8 @@ from PIL import Image
 from ..errors import InputError, listed
 from ..files import file_written_aside, write_whole
 from .images import Item
-from .results import Piece, count, pieces
+from .results import TOP, Piece, count, pieces, ranked
 
-_TOP = 5
 _PIXEL = 0.5  # from the middle of a pixel, where OpenCV counts contours, to the corner of the image, where boxes do
 
 
@@ -191,8 +190,8 @@ class TopClasses(Writer):
         self.rows: list[list[Any]] = []
 
     def add(self, item: Item, size: tuple[int, int], result: Mapping) -> None:
-        for rank, label in enumerate(np.argsort(-result["scores"], kind="stable")[:_TOP]):
-            self.rows.append([item.name, rank + 1, self.classes[label], f"{result['scores'][label]:.6f}"])
+        for rank, (label, score) in enumerate(ranked(result, TOP), start=1):
+            self.rows.append([item.name, rank, self.classes[label], f"{score:.6f}"])
 
     def close(self) -> None:
         text = io.StringIO()
