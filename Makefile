@@ -104,7 +104,7 @@ test-faults: setup
 	.venv-oldest/bin/python -m pip install --disable-pip-version-check --no-compile -r $<
 	@touch $@
 
-OLDEST_TESTS := $(addprefix tests/,$(addprefix test_,any_size.py timm_parity.py timm_interface.py mbconv.py partition.py \
+OLDEST_TESTS := $(addprefix tests/,$(addprefix test_,any_size.py timm_parity.py timm_interface.py timm_compilers.py mbconv.py partition.py \
 	rel_pos.py recompute.py features.py ragged.py) clients/test_layers.py clients/test_torch_func.py)
 test-oldest: .venv-oldest/.maxvit_dense
 	PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -n $(JOBS) --dist worksteal -r s \

@@ -1,5 +1,6 @@
 """Small networks, weights and comparisons that the tests of the core share."""
 
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -53,3 +54,17 @@ def largest_difference(ours: Tensor, theirs: Tensor) -> float:
 def relative_difference(ours: Tensor, theirs: Tensor) -> float:
     """Largest difference in units of the largest value."""
     return largest_difference(ours, theirs) / max(theirs.abs().max().item(), 1e-12)
+
+
+def mini(**kwargs) -> nn.Module:
+    return fill_with_noise(timm.create_model("maxvit_mini", num_classes=kwargs.pop("num_classes", 10), **kwargs)).eval()
+
+
+def images(*size: int, batch: int = 2, channels: int = 3) -> torch.Tensor:
+    return torch.randn(batch, channels, *size)
+
+
+def same_maps(ours: list, theirs: list, tolerance: float = 1e-5) -> bool:
+    return len(ours) == len(theirs) and all(
+        relative_difference(a, b) <= tolerance for a, b in zip(ours, theirs, strict=True)
+    )

@@ -1,4 +1,4 @@
-"""timm treats the networks as its own: every registered name through timm's interface and PyTorch's compilers."""
+"""timm treats the networks as its own: every registered name through timm's interface."""
 
 import copy
 import itertools
@@ -7,34 +7,25 @@ import pickle
 import pytest
 import timm
 import torch
-import torch._inductor.config as inductor_config
-import torch.fx.experimental._config as fx_config
 from hypothesis import example, given
 from hypothesis import strategies as st
 from timm.models import group_parameters
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
-from timm.utils import reparameterize_model
 from torch import nn
 
 import maxvit_dense  # noqa: F401  registers the timm names
-from tests.networks import fill_with_noise, largest_difference, relative_difference, small_network
+from tests.networks import (
+    fill_with_noise,
+    images,
+    largest_difference,
+    mini,
+    relative_difference,
+    same_maps,
+    small_network,
+)
 
 NAMES = timm.list_models("maxvit_*", module="variants")
 OUT_INDICES = [s for n in range(1, 6) for s in itertools.combinations(range(5), n)]
-
-
-def mini(**kwargs) -> nn.Module:
-    return fill_with_noise(timm.create_model("maxvit_mini", num_classes=kwargs.pop("num_classes", 10), **kwargs)).eval()
-
-
-def images(*size: int, batch: int = 2, channels: int = 3) -> torch.Tensor:
-    return torch.randn(batch, channels, *size)
-
-
-def same_maps(ours: list, theirs: list, tolerance: float = 1e-5) -> bool:
-    return len(ours) == len(theirs) and all(
-        relative_difference(a, b) <= tolerance for a, b in zip(ours, theirs, strict=True)
-    )
 
 
 # Every name
@@ -60,18 +51,6 @@ def test_no_parameters_gradient_vanishes(name):
     network = fill_with_noise(timm.create_model(name, num_classes=10)).train()
     network(images(300, 257)).square().sum().backward()
     assert [n for n, p in network.named_parameters() if not (p.grad.isfinite().all() and p.grad.abs().max() > 0)] == []
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
-@pytest.mark.parametrize("window_size", [7, "ratio"])
-@pytest.mark.parametrize("name", ["maxvit_pico", "maxvit_nano.rw_256"])
-def test_other_styles_are_scripted_traced_and_folded_at_any_size(name, window_size):
-    network = fill_with_noise(timm.create_model(name, num_classes=10, window_size=window_size)).eval()
-    others = torch.jit.script(network), torch.fx.symbolic_trace(network), reparameterize_model(network)
-    for x in (images(64, 64), images(70, 50), images(5, 101)):
-        expected = network(x)
-        for other in others:
-            assert relative_difference(other(x), expected) < 1e-5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -322,156 +301,6 @@ def test_gradients_flow_under_autocast():
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert {p.grad.dtype for p in network.parameters()} == {torch.float32}
-
-
-# Memory, inference and compilers
-
-
-@pytest.mark.parametrize("window_size", [7, 5])
-def test_gradient_checkpointing_changes_no_output_and_no_gradient(window_size):
-    network, x = mini(window_size=window_size).train(), images(70, 50)
-    results = []
-    for enable in (False, True):
-        copied = copy.deepcopy(network)
-        copied.set_grad_checkpointing(enable)
-        logits = copied(x)
-        logits.square().sum().backward()
-        results.append([logits, *(p.grad for p in copied.parameters())])
-    assert same_maps(*results, 1e-6)
-
-
-def test_gradient_checkpointing_keeps_fewer_activations():
-    def kept(enable):
-        network, sizes = mini().train(), []
-        network.set_grad_checkpointing(enable)
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
-            network(images(64, 64))
-        return sum(sizes)
-
-    assert kept(True) < 0.5 * kept(False)
-
-
-def test_reparameterizing_folds_every_batch_norm_and_keeps_the_outputs():
-    network = mini(window_size=5)
-    folded = reparameterize_model(network)
-    for size in ((70, 50), (33, 65)):
-        x = images(*size)
-        assert relative_difference(folded.forward_features(x), network.forward_features(x)) < 1e-5
-    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
-    assert any(isinstance(m, nn.BatchNorm2d) for m in network.modules())  # on a copy
-
-
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
-@pytest.mark.parametrize("window_size", [7, "ratio"])
-def test_torchscript_gives_the_same_logits_at_any_size(window_size):
-    network = mini(window_size=window_size)
-    script = torch.jit.script(network)
-    for size in ((64, 64), (70, 50), (5, 101)):
-        x = images(*size)
-        assert relative_difference(script(x), network(x)) < 1e-5
-
-
-def test_a_traced_graph_gives_the_same_logits_at_any_size():
-    network = mini()
-    graph = torch.fx.symbolic_trace(network)
-    for size in ((64, 64), (70, 50), (224, 224)):
-        x = images(*size, batch=1)
-        assert relative_difference(graph(x), network(x)) < 1e-5
-
-
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.:FutureWarning")
-@pytest.mark.parametrize("window_size", [7, "ratio"])
-def test_a_trace_gives_the_same_logits_at_any_size(window_size):
-    network = small_network(window_size=window_size)
-    trace = torch.jit.trace(network, images(64, 64))
-    for size in ((64, 64), (224, 224), (70, 50), (5, 101)):
-        x = images(*size)
-        assert relative_difference(trace(x), network(x)) < 1e-5
-
-
-def test_compiling_once_serves_every_size():
-    network, graphs = small_network(), []
-
-    def count(graph, _):
-        graphs.append(graph)
-        return graph
-
-    torch._dynamo.reset()
-    compiled = torch.compile(network, backend=count, dynamic=True, fullgraph=True)
-    for size in ((250, 290), (241, 333), (300, 260), (448, 448)):
-        x = images(*size)
-        assert relative_difference(compiled(x), network(x)) < 1e-5
-    assert len(graphs) == 1
-
-
-def first_stage(**kwargs) -> nn.Module:
-    """Stem and one block: every kind of layer, at a fraction of the whole network's time to compile."""
-    network = small_network(**kwargs)
-    network.prune_intermediate_layers([1])
-    return network
-
-
-def test_compiled_training_gives_the_same_gradients():
-    network, x = first_stage(window_size=5).train(), images(70, 50)
-    compiled = copy.deepcopy(network)
-    torch._dynamo.reset()
-    torch.compile(compiled, backend="aot_eager", dynamic=False)(x).square().sum().backward()
-    network(x).square().sum().backward()
-    # All in units of the largest: that of a bias before BatchNorm is 0 but for rounding.
-    gradients = [torch.cat([p.grad.flatten() for p in n.parameters()]) for n in (compiled, network)]
-    assert relative_difference(*gradients) < 1e-5
-
-
-@pytest.mark.requires_compiler
-def test_inductor_gives_the_same_maps(tmp_path, monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    network, x = first_stage(window_size=5), images(70, 50)
-    torch._dynamo.reset()
-    with torch.no_grad(), inductor_config.patch(compile_threads=1):
-        assert relative_difference(torch.compile(network)(x), network(x)) < 1e-5
-
-
-needs_recent_export = pytest.mark.skipif(
-    torch.__version__ < "2.8", reason="needs PyTorch 2.8, whose torch.export leaves sizes to run-time checks"
-)
-
-
-def export(network: nn.Module, x: torch.Tensor, smallest: int):
-    side = {axis: torch.export.Dim(name, min=smallest, max=4096) for axis, name in ((2, "height"), (3, "width"))}
-    # Deferred: PyTorch cannot prove that 1 is no multiple of a row's length, which its BatchNorm asks in passing.
-    return torch.export.export(
-        network, (x,), dynamic_shapes={"x": side}, prefer_deferred_runtime_asserts_over_guards=True
-    ).module()
-
-
-@needs_recent_export
-def test_export_keeps_height_and_width_free():
-    network = small_network()
-    # From 225 pixels on, the last stage has two windows a side: PyTorch takes lengths of 1 for constants.
-    exported = export(network, images(512, 640), smallest=225)
-    for size in ((225, 225), (480, 333), (640, 1000)):
-        x = images(*size)
-        assert relative_difference(exported(x), network(x)) < 1e-5
-
-
-@needs_recent_export
-@pytest.mark.parametrize("name", ["maxvit_pico", "maxvit_nano.rw_256"])
-def test_export_of_other_styles(name):
-    network = fill_with_noise(timm.create_model(name, num_classes=10, window_size=7)).eval()
-    exported = export(network, images(256, 320), smallest=225)
-    for size in ((225, 225), (300, 333)):
-        x = images(*size)
-        assert relative_difference(exported(x), network(x)) < 1e-5
-
-
-@needs_recent_export
-def test_export_down_to_two_tokens_a_side_with_sizes_left_oblivious():
-    network = small_network()
-    with fx_config.patch(backed_size_oblivious=True):
-        exported = export(network, images(512, 640), smallest=33)
-    for size in ((33, 33), (40, 200), (480, 333)):
-        x = images(*size)
-        assert relative_difference(exported(x), network(x)) < 1e-5
 
 
 SMALL = small_network()
