@@ -294,8 +294,9 @@ def test_no_picture_takes_the_place_of_its_source(predict, photos, tmp_path, lin
         target.mkdir()
         (os.link if link == "hard link" else os.symlink)(photos / "1.jpg", target / "1.jpg")
     before = {name: (photos / name).read_bytes() for name in files(photos)}
-    assert predict(photos / "*.jpg", "--pictures", target) == 2
-    assert "would be overwritten" in capsys.readouterr().err
+    for source in (photos / "*.jpg", photos):
+        assert predict(source, "--pictures", target) == 2
+        assert "would be overwritten" in capsys.readouterr().err
     assert {name: (photos / name).read_bytes() for name in files(photos)} == before
 
 

@@ -34,14 +34,14 @@ def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
     Args:
         source: an image, a folder (with its subfolders), a glob pattern, or a .txt that lists paths, one a line, from
             its own folder.
-        leave_out: a folder inside ``source`` that is none of it, such as that of earlier pictures.
+        leave_out: a folder that is none of ``source`` where it lies inside, such as that of earlier pictures.
 
     Raises:
         InputError: there is no such source, or no image in it.
     """
     path = Path(source)
     if path.is_dir():
-        skipped = leave_out.resolve() if leave_out else None
+        skipped = leave_out.resolve() if leave_out and path.resolve() in leave_out.resolve().parents else None
         paths = [
             p for p in sorted(path.rglob("*")) if _is_image(p) and (not skipped or skipped not in p.resolve().parents)
         ]
