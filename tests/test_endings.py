@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from multiprocessing import util
 from pathlib import Path
 
 import pytest
@@ -195,11 +196,12 @@ def test_leftovers_of_killed_writers_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "out"]
 
 
-def test_a_process_ends_though_persistent_workers_of_its_are_alive():
+def test_a_process_ends_silently_though_persistent_workers_of_its_are_alive(capfd):
     """multiprocessing sends them one SIGTERM, of the two that they obey, and waits."""
 
     def work():
         loader = DataLoader(list(range(4)), num_workers=1, persistent_workers=True)
+        util.Finalize(None, time.sleep, args=(1.0,), exitpriority=0)  # behind the next: time to hear of a death
         keep_workers(loader)
         sys.kept = iter(loader)  # what the interpreter does not take down by itself
 
@@ -208,3 +210,4 @@ def test_a_process_ends_though_persistent_workers_of_its_are_alive():
     alive = process.is_alive()
     process.kill()
     assert not alive and process.exitcode == 0
+    assert capfd.readouterr().err == ""

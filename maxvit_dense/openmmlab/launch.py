@@ -130,6 +130,7 @@ def keep_workers(loader: DataLoader) -> None:
 
 
 def _kill_workers() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would call it a worker's failure
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
