@@ -149,7 +149,8 @@ def test_ranks_save_and_end_when_torchrun_is_ended(tmp_path, number):
     ranks = [int(path.name.partition("-")[2]) for path in work.glob("began-*")]
     launcher.send_signal(number)
     launcher.wait(60)
-    wait_until(lambda: not any(map(is_alive, ranks)), 60)
+    wait_until(lambda: not any(map(is_alive, ranks)), 120)
+    assert (work / "last_checkpoint").exists(), (tmp_path / "log").read_text()
     path = Path((work / "last_checkpoint").read_text())
     assert path.parent == work and path.name.startswith("iter_")
     assert read_checkpoint(path)["meta"]["iter"] == int(path.stem.partition("_")[2]) >= 5

@@ -21,6 +21,7 @@ from mmengine.runner import Runner  # noqa: E402
 from mmengine.runner.checkpoint import save_checkpoint  # noqa: E402
 
 from maxvit_dense.errors import TrainingStopped  # noqa: E402
+from maxvit_dense.openmmlab import training_guard  # noqa: E402
 from maxvit_dense.openmmlab.own_files import own_files, with_own_files  # noqa: E402
 from maxvit_dense.openmmlab.training_guard import adopt_seed, guard_training  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
@@ -174,6 +175,29 @@ def test_sigterm_saves_and_the_run_goes_on_with_the_next_batch(tmp_path):
     assert stopped.model.seen + again.model.seen == straight.model.seen
     assert torch.equal(again.model.layer.weight, straight.model.layer.weight)
     assert again.iter == straight.iter == 2 * BATCHES
+
+
+def terminate_often():
+    """As Linux tells of a parent's death: once for each of its threads."""
+    for _ in range(5):
+        terminate()
+
+
+def test_signals_that_come_together_are_one_request(tmp_path):
+    runner = runner_of(tmp_path, hooks=[Act(3, terminate_often).hook])
+    with pytest.raises(SystemExit) as stop:
+        runner.train()
+    assert stop.value.code == 143
+    assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_3.pth")
+
+
+def test_a_later_sigterm_goes_to_the_handler_that_was_there(tmp_path, monkeypatch):
+    received = []
+    signal.signal(signal.SIGTERM, lambda *_: received.append(1))
+    monkeypatch.setattr(training_guard, "_ONE_REQUEST_SECONDS", -1.0)
+    with pytest.raises(SystemExit):
+        runner_of(tmp_path, hooks=[Act(3, terminate_often).hook]).train()
+    assert len(received) == 4
 
 
 @pytest.mark.parametrize("batch", [1, 5])

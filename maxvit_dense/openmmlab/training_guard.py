@@ -6,6 +6,7 @@
 import math
 import os
 import signal
+import time
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
@@ -27,6 +28,7 @@ from .run_facts import FACTS, run_facts
 
 EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
 _DEVICE_INTERVAL = 10  # iterations
+_ONE_REQUEST_SECONDS = 5.0  # a dying torchrun signals once for each thread; a cluster and torchrun signal both
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
 
 
@@ -39,12 +41,13 @@ class SafeCheckpointHook(CheckpointHook):
 
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
     ``--resume`` goes on in the middle of the epoch. An evaluation is left at once: it changes nothing of the training.
-    A second SIGTERM ends the process as usual.
+    A SIGTERM more than ``_ONE_REQUEST_SECONDS`` after the first ends the process as usual.
     """
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
-        self.stop_requested, self.runner = False, runner
+        self.stop_requested_at: float | None = None  # of time.monotonic()
+        self.runner = runner
         runner.evaluating = False
         self.place: dict[str, int] = {}  # epoch and iter of the checkpoint that is being saved
         self.software = dict(commit=commit(), versions=versions())
@@ -73,14 +76,18 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_val_epoch(self, runner) -> None:
         runner.evaluating = True  # EvaluationEndHook takes it back
-        if getattr(self, "stop_requested", False):
+        if getattr(self, "stop_requested_at", None) is not None:
             self._leave_evaluation(runner)
 
     def _request_stop(self, number: int, frame: Any) -> None:
-        self.stop_requested = True
-        signal.signal(signal.SIGTERM, self.handler_before)
-        if self.runner.evaluating:
-            self._leave_evaluation(self.runner)
+        now = time.monotonic()
+        if self.stop_requested_at is None:
+            self.stop_requested_at = now
+            if self.runner.evaluating:
+                self._leave_evaluation(self.runner)
+        elif now - self.stop_requested_at > _ONE_REQUEST_SECONDS:
+            signal.signal(number, self.handler_before)
+            os.kill(os.getpid(), number)
 
     def _leave_evaluation(self, runner) -> None:
         """Each process by itself: all were asked, or the launcher ends the others."""
@@ -93,10 +100,10 @@ class SafeCheckpointHook(CheckpointHook):
     def _any_process_asked(self, runner) -> bool:
         """The processes of a run hear of it at different steps, and must leave together."""
         if not is_distributed():
-            return self.stop_requested
+            return self.stop_requested_at is not None
         if not _may_ask_device(runner):
             return False
-        asked = torch.tensor(float(self.stop_requested))
+        asked = torch.tensor(float(self.stop_requested_at is not None))
         all_reduce(asked, "max")
         return bool(asked)
 
