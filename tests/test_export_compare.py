@@ -8,6 +8,7 @@ from maxvit_dense.errors import InputError
 from maxvit_dense.export import job
 from maxvit_dense.export.compare import MEASURES, TOLERANCES
 from maxvit_dense.export.formats import Graph, check_packages
+from maxvit_dense.runtime import load
 from maxvit_dense.runtime.card import Card, read_card
 
 PLAIN = dict(order="rgb", mean=[0, 0, 0], std=[1, 1, 1], resize=dict(rule="keep"))
@@ -81,6 +82,9 @@ def test_an_equal_program_is_written_with_its_card(tmp_path, needs_free_sizes):
     assert card.comparison == comparison and torch.__version__.startswith(card.versions["torch"])
     assert list(comparison["differences"]) == ["224x224", "97x131", "333x200", "65x33", "320x449"]
     assert comparison["tolerance"] == TOLERANCES["features"]["fp32"]
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    found = load(tmp_path / "out")([image])[0]
+    np.testing.assert_array_equal(found["stride1"], 2.0 * image.transpose(2, 0, 1))
 
 
 def test_earlier_exports_alone_are_replaced(tmp_path):

@@ -31,13 +31,14 @@ def predictor(family):
     if family == "maskrcnn":
         model.roi_head.test_cfg.score_thr = 0.1  # untrained, it gives each class about 1/7
     classes = CLASSES if cfg.default_scope == "mmseg" else CLASSES[:6]
-    return Predictor(cfg, model, dict(classes=classes, palette=None, mask_values=list(range(len(classes)))), 1)
+    return Predictor(cfg, model, dict(classes=classes, palette=None, mask_values=[7, *range(len(classes) - 1)]), 1)
 
 
 @pytest.mark.parametrize("family", ["retinanet", "maskrcnn", "upernet", "fpn"])
 def test_a_program_s_steps_are_those_of_the_model(family):
     exportable = make_exportable(predictor(family), family, backbone_alone=False)
     assert not exportable.left_out
+    assert exportable.card.mask_values == ([7, *range(9)] if "segmentation" == exportable.card.task else None)
     for size in ((97, 131), (160, 96)):
         inputs = example_inputs(size, list(exportable.graph.example))
         with torch.no_grad():

@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -201,6 +202,38 @@ def test_labelme_files_have_rectangles_without_masks(tmp_path):
     assert [np.ravel(shape["points"]).tolist() for shape in shapes] == BOXES
 
 
+def test_label_studio_gets_outlines_in_percent_and_names_that_its_interface_knows(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    boxed, outlined = found(BOXES, [0.9, 0.75, 0.5], [1, 0, 1]), result_of_three()
+    outlined["masks"][:] = False
+    for mask, (x1, y1, x2, y2) in zip(outlined["masks"], BOXES, strict=True):
+        mask[y1:y2, x1:x2] = True
+    writer = write.LabelStudio(tmp_path / "tasks.json", ('a "b" & c', "bee"))
+    for name, result in (("deep/a b.jpg", boxed), ("2.jpg", outlined)):
+        writer.add(Item(name, tmp_path / name), SIZE, result)
+    writer.close()
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert [task["data"]["image"].partition("?d=")[2] for task in tasks] == ["deep/a%20b.jpg", "2.jpg"]
+    view = ElementTree.parse(tmp_path / "tasks.xml").getroot()
+    known = {tool.get("name"): [label.get("value") for label in tool] for tool in view if tool.get("toName")}
+    scale = np.array(SIZE[::-1]) / 100
+    for task in tasks:
+        regions = task["predictions"][0]["result"]
+        assert [region["score"] for region in regions] == [0.9, 0.75, 0.5]
+        for region, box, mask in zip(regions, BOXES, outlined["masks"], strict=True):
+            kind, value = region["type"], region["value"]
+            assert value[kind][0] in known[region["from_name"]] and region["to_name"] == "image"
+            if kind == "rectanglelabels":
+                corner = np.array([value["x"], value["y"]])
+                side = np.array([value["width"], value["height"]])
+                np.testing.assert_allclose(np.concatenate([corner, corner + side]) * np.tile(scale, 2), box)
+                continue
+            drawn = np.zeros(SIZE, np.uint8)
+            cv2.fillPoly(drawn, [np.rint(np.array(value["points"]) * scale - 0.5).astype(np.int32)], 1)
+            np.testing.assert_array_equal(drawn.astype(bool), mask)
+    assert {region["type"] for task in tasks for region in task["predictions"][0]["result"]} == set(known)
+
+
 def test_masks_hold_the_values_of_the_training_data(tmp_path):
     labels = np.random.default_rng(0).integers(0, 3, SIZE).astype(np.uint8)
     write.Masks(tmp_path, CLASSES, [7, 0, 200]).add(Item("a/1.jpg", tmp_path / "1.jpg"), SIZE, dict(labels=labels))
@@ -283,6 +316,17 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(predict, photos, tmp_
     assert files(tmp_path / "predictions") == ["1.jpg", "deep/2.png"]
 
 
+def test_an_error_in_writing_ends_the_command(predict, photos, tmp_path, monkeypatch, capsys):
+    def refuse(writer, item, size, result):
+        raise PermissionError(13, "no", "labels/1.txt")
+
+    monkeypatch.setattr(write.YoloText, "add", refuse)
+    assert predict(photos, "--out", "labels", "--format", "yolo") == 2
+    printed = capsys.readouterr()
+    assert "no permission to write labels/1.txt" in printed.err and not printed.out
+    assert not (tmp_path / "labels").exists()
+
+
 @pytest.mark.parametrize("link", ["folder", "linked folder", "hard link", "symbolic link"])
 def test_no_picture_takes_the_place_of_its_source(predict, photos, tmp_path, link, capsys):
     target = tmp_path / "out"
@@ -306,7 +350,7 @@ def test_no_picture_takes_the_place_of_its_source(predict, photos, tmp_path, lin
         (["nothing"], "There is no nothing"),
         (["photos", "--classes", "ant,dog"], "the model has no dog; it has ant, bee, cat"),
         (["photos", "--out", "table.csv"], "no form for results of detection"),
-        (["photos", "--out", "labels"], "Give --format coco or yolo or labelme"),
+        (["photos", "--out", "labels"], "Give --format coco or yolo or labelme or labelstudio"),
         (["twins", "--out", "labels", "--format", "yolo"], "Files of 1.jpg and 1.png would have one name"),
     ],
 )
@@ -392,7 +436,7 @@ def test_videos_that_cannot_be_used_are_refused(predict, tmp_path, capsys):
         (["nothing.mp4"], "There is no video nothing.mp4"),
         (["broken.mp4"], "Video broken.mp4 cannot be read"),
         (["clip.mp4", "--pictures", "."], "would be overwritten"),
-        (["clip.mp4", "--out", "l", "--format", "labelme"], "are for images"),
+        (["clip.mp4", "--out", "l", "--format", "labelme"], "--format labelme is for images"),
     ):
         assert predict(*options) == 2
         assert said in capsys.readouterr().err

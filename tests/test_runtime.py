@@ -94,15 +94,23 @@ def test_what_something_else_exported_is_refused(tmp_path):
             load(tmp_path / "net.onnx")
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_a_broken_program_is_one_message(tmp_path, runtime):
+@pytest.mark.parametrize(("runtime", "suffix"), [("onnxruntime", "onnx"), ("openvino", "onnx"), ("torch", "pt2")])
+def test_a_broken_program_is_one_message(tmp_path, runtime, suffix):
     pytest.importorskip(runtime, reason=f"needs {runtime}")
-    (tmp_path / "net.onnx").write_bytes(b"no program")
+    path = tmp_path / f"net.{suffix}"
+    path.write_bytes(b"no program")
     (tmp_path / "net.json").write_text(Card("features", "n", [], "fp32", ["stride4"], PLAIN).to_json())
     with pytest.raises(InputError, match="cannot read"):
-        load(tmp_path / "net.onnx", runtime)
+        load(path, runtime)
+
+
+def test_a_runtime_of_other_files_is_refused(tmp_path):
+    (tmp_path / "net.pt2").write_bytes(b"")
+    (tmp_path / "net.json").write_text(Card("features", "n", [], "fp32", ["stride4"], PLAIN).to_json())
     with pytest.raises(InputError, match="No runtime 'tensorrt'"):
-        load(tmp_path / "net.onnx", "tensorrt")
+        load(tmp_path / "net.pt2", "tensorrt")
+    with pytest.raises(InputError, match="onnxruntime runs .onnx files, not net.pt2. Give --runtime torch"):
+        load(tmp_path / "net.pt2", "onnxruntime")
 
 
 def run_without_torch(code: str, *arguments: str) -> subprocess.CompletedProcess:

@@ -1,10 +1,12 @@
 """Train, evaluate and use a small Mask R-CNN with a MaxViT backbone: `make demo`.
 
-Draws the sample data set, trains on it, evaluates on images that training has not seen, and predicts some of them into
-one picture. Each step is the project's own tool; run again it goes on where it stopped.
+Draws the sample data set, trains on it, evaluates on images that training has not seen, exports the model, and predicts
+some of them with what was exported into one picture. Each step is the project's own tool; run again it goes on where it
+stopped.
 """
 
 import argparse
+import importlib.util
 import json
 import shutil
 import sys
@@ -45,6 +47,20 @@ def write_sheet(pictures: list[Path], path: Path) -> None:
         sheet.save(partial, "PNG")
 
 
+def _export(work_dir: Path) -> tuple[int, Path]:
+    """Exit code, and what predicts: the exported model, or the work dir where this PyTorch exports none."""
+    from . import export
+
+    if importlib.util.find_spec("torch.fx.experimental.dynamic_spec") is None:
+        _say("4/5 exporting needs PyTorch 2.14: left out")
+        return 0, work_dir
+    with_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+    form = "onnx" if with_onnx else "torch"
+    exported = work_dir / f"exported-{form}"
+    _say(f"4/5 exporting the model to {exported} (about a minute)")
+    return export.main([str(work_dir), "--format", form, "--out", str(exported), "--force"]), exported
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all steps done, else that of the step that failed."""
     args = _parser().parse_args(argv)
@@ -57,33 +73,36 @@ def main(argv: list[str] | None = None) -> int:
 
     from . import make_sample_data, predict, test, train
 
-    _say(f"1/4 drawing the sample data set in {data}")
+    _say(f"1/5 drawing the sample data set in {data}")
     if code := make_sample_data.main([str(data)]):
         return code
 
     if args.fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
-    _say(f"2/4 training {CONFIG}; loss, time left and memory follow")
+    _say(f"2/5 training {CONFIG}; loss, time left and memory follow")
     resume = ["--resume"] if last_checkpoint(work_dir) else []
     if code := train.main([*common, *resume]):
         return code
 
-    _say("3/4 evaluating on images that it has not seen")
+    _say("3/5 evaluating on images that it has not seen")
     checkpoint = str(last_checkpoint(work_dir))
     if code := test.main([*common, checkpoint, "--out", str(metrics)]):
         return code
 
-    _say("4/4 predicting some of them")
+    code, model = _export(work_dir)
+    if code:
+        return code
+    _say(f"5/5 predicting some of them with {model}")
     unseen = sorted((data / "coco" / "val2017").iterdir())[: _ROWS * _COLUMNS]
     images = work_dir / "unseen.txt"
     images.write_text("".join(f"{path.resolve()}\n" for path in unseen))
     shutil.rmtree(pictures, ignore_errors=True)
-    if code := predict.main([str(work_dir), str(images), "--pictures", str(pictures)]):
+    if code := predict.main([str(model), str(images), "--pictures", str(pictures)]):
         return code
     write_sheet(sorted(pictures.iterdir()), sheet)
     found = json.loads(metrics.read_text())["metrics"]
     print(f"\nbox AP50 {found['coco/bbox_mAP_50']:.3f}, mask AP50 {found['coco/segm_mAP_50']:.3f} on unseen images")
-    print(f"picture of what it finds: {sheet}; in images of yours: maxvit-dense predict {work_dir} IMAGES")
+    print(f"picture of what it finds: {sheet}; in images of yours: maxvit-dense predict {model} IMAGES")
     print(f"{(time.monotonic() - begin) / 60:.1f} minutes after set-up")
     return 0
 

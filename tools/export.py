@@ -12,7 +12,7 @@ if not __package__:  # python tools/export.py, of a checkout
 _EPILOG = """\
 formats:
   onnx       model.onnx, for ONNX Runtime, OpenVINO and others; NMS and RoIAlign are ONNX's own operators
-  torch      model.pt2, for torch.export.load
+  torch      model.pt2, for torch.export.load; predict runs it too
   openvino   model.xml and model.bin, for OpenVINO
 
 Each folder has model.json too: classes, and how images are prepared. Run it where there is no PyTorch:
@@ -67,8 +67,6 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--calibrate IMAGES belongs to --precision int8, and int8 needs it")
     if args.images < 1:
         parser.error("--images is 1 or more")
-    if args.evaluate and args.format == "torch":
-        parser.error("--evaluate is for --format onnx and openvino")
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.export.job import Differs
@@ -81,6 +79,9 @@ def main(argv: list[str] | None = None) -> int:
     except Differs as error:
         print(f"export: {error}. Nothing was written.", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"export: {error}. Give another --out, on a disk that can be written and has room.", file=sys.stderr)
+        return 2
 
 
 def _export(args: argparse.Namespace) -> int:

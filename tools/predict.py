@@ -9,9 +9,9 @@ if not __package__:  # python tools/predict.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-_FORMATS = ("coco", "yolo", "labelme", "masks", "csv")  # those of maxvit_dense.predict.write
-_RUNTIMES = ("onnxruntime", "openvino")
-_EXPORTED = (".onnx", ".xml")
+_FORMATS = ("coco", "yolo", "labelme", "labelstudio", "masks", "csv")  # those of maxvit_dense.predict.write
+_RUNTIMES = ("onnxruntime", "openvino", "torch")
+_EXPORTED = (".onnx", ".xml", ".pt2")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="CONFIG CHECKPOINT",
         help="a config (a file, or the name of one of the package's) and a checkpoint; or a run's work dir, for both; "
-        "or what maxvit-dense export wrote (its folder, .onnx, .xml), which runs without PyTorch",
+        "or what maxvit-dense export wrote (its folder, .onnx, .xml, .pt2), which needs no OpenMMLab",
     )
     parser.add_argument(
         "source",
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     if len(args.model) > (1 if exported else 2):
         parser.error(f"give a config and a checkpoint, a work dir or an exported file, then one source: {args.model}")
     if exported and (args.tta or args.device) or args.runtime and not exported:
-        parser.error("--tta and --device are for checkpoints, --runtime is for exported files (.onnx, .xml)")
+        parser.error("--tta and --device are for checkpoints, --runtime is for exported files")
     if not 0 <= args.score <= 1 or args.batch < 1:
         parser.error("--score lies between 0 and 1, --batch is 1 or more")
 
@@ -110,8 +110,9 @@ def _predict_stream(args: argparse.Namespace) -> int:
     from maxvit_dense.predict.run import run
     from maxvit_dense.predict.video import Film, Stream
 
-    if args.tile or args.format == "labelme":
-        raise InputError("--tile and --format labelme are for images. Cut the video into images, or leave them out.")
+    if args.tile or args.format in ("labelme", "labelstudio"):
+        option = "--tile" if args.tile else f"--format {args.format}"
+        raise InputError(f"{option} is for images. Cut the video into images, or leave it out.")
     stream = Stream(args.source, args.frames)
     job = _job(args)
     path = None if args.pictures == "none" else Path(args.pictures) / f"{stream.name}.mp4"

@@ -18,7 +18,7 @@ TOLERANCES = dict(
 )
 UNITS = dict(
     features="of a map's largest value",
-    classification="of probability",
+    classification="of the largest probability",
     segmentation="of the pixels with another label",
     detection="of an object's score (1: an object is missing, moved or outlined otherwise)",
 )
@@ -34,7 +34,7 @@ def _maps(found: Found, expected: Found, precision: str) -> float:
 
 
 def _probabilities(found: Found, expected: Found, precision: str) -> float:
-    return float(np.abs(found["scores"] - expected["scores"]).max())
+    return float(np.abs(found["scores"] - expected["scores"]).max() / expected["scores"].max())
 
 
 def _labels(found: Found, expected: Found, precision: str) -> float:

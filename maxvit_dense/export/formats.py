@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..runtime.backends import Program, open_program
 from .program import export_program
 
 SUFFIXES = dict(onnx=".onnx", torch=".pt2", openvino=".xml")
@@ -100,20 +99,6 @@ def quantize(path: Path, inputs: Iterable[dict[str, np.ndarray]]) -> None:
     openvino.save_model(quantized, partial, compress_to_fp16=False)
     partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
     partial.replace(path)
-
-
-def open_exported(path: Path, precision: str = "fp32") -> Program:
-    """The file as a function of arrays, in the library that it was written for."""
-    if path.suffix != ".pt2":
-        return open_program(path, None, precision)
-    module = torch.export.load(path).module()
-
-    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        with torch.no_grad():
-            found = module(*(torch.from_numpy(value) for value in inputs.values()))
-        return [value.numpy() for value in (found if isinstance(found, tuple | list) else [found])]
-
-    return run
 
 
 def versions(form: str) -> dict[str, str]:

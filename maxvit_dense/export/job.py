@@ -9,8 +9,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import written_aside
+from ..runtime.backends import open_program
 from .compare import MEASURES, TOLERANCES, UNITS
-from .formats import SUFFIXES, open_exported, quantize, versions, write_program
+from .formats import SUFFIXES, quantize, versions, write_program
 
 SIZES = ((224, 224), (97, 131), (333, 200), (65, 33), (320, 449))  # pixels; none is the one that was traced
 STEM = "model"
@@ -54,7 +55,7 @@ def export(
         write_program(exportable.graph, form, path)
         if precision == "int8":
             quantize(path, calibration)
-        run = open_exported(path, precision)
+        run = open_program(path, None, precision)
         differences = {}
         for size in sizes:
             inputs = example_inputs(size, list(exportable.graph.example))

@@ -1,4 +1,4 @@
-"""Predicts many images: reads ahead, batches, draws, writes, goes on where one cannot be read."""
+"""Predicts many images: reads ahead, draws and writes behind, goes on where one cannot be read."""
 
 import sys
 from collections import deque
@@ -20,7 +20,7 @@ from .results import Result, count, kind, select
 from .tiles import OVERVIEW, LargeImage, cut_tiles, predict_tiles, shrink
 from .write import Writer
 
-_AHEAD = 2  # batches that are read while one is predicted
+_AHEAD = 2  # batches that are read, and that are drawn, while one is predicted
 
 
 @dataclass
@@ -57,15 +57,22 @@ class Job:
 def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Progress:
     """Predict images, each an array or the ``InputError`` of one that cannot be read.
 
+    One thread draws and writes, image after image, while the next ones are predicted.
+
     Returns:
         How many were done, and how fast.
     """
-    progress = Progress(total)
-    for batch in _batches(images, job):
-        arrays = [image for _, image in batch]
-        for (item, image), result in zip(batch, job.predictor(arrays), strict=True):
-            finish(job, item, image, result)
-        progress.add(len(batch))
+    progress, unfinished = Progress(total), deque()
+    with ThreadPoolExecutor(1) as pool:
+        for batch in _batches(images, job):
+            arrays = [image for _, image in batch]
+            for (item, image), result in zip(batch, job.predictor(arrays), strict=True):
+                unfinished.append(pool.submit(finish, job, item, image, result))
+            while len(unfinished) > _AHEAD * job.batch:
+                unfinished.popleft().result()
+            progress.add(len(batch))
+        while unfinished:
+            unfinished.popleft().result()
     progress.close()
     if job.writer:
         job.writer.close()

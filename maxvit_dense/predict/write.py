@@ -5,9 +5,12 @@ import importlib.util
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from PIL import Image
@@ -136,26 +139,75 @@ class Labelme(Writer):
     library = "cv2"
 
     def add(self, item: Item, size: tuple[int, int], result: Mapping) -> None:
-        target, masks = self.target(item.name), pieces(result)
-        shapes = []
-        for i in range(count(result)):
-            outlines = contours(masks[i]) if masks is not None else []
-            corners = result["boxes"][i].reshape(2, 2).tolist()
-            for points in outlines or [corners]:
-                shapes.append(
-                    dict(
-                        label=self.classes[result["labels"][i]],
-                        points=points,
-                        shape_type="polygon" if outlines else "rectangle",
-                        group_id=i if len(outlines) > 1 else None,  # parts of one object
-                        description=f"score {result['scores'][i]:.3f}",
-                        flags={},
-                    )
-                )
+        target = self.target(item.name)
+        found = list(outlines(result))
+        parts = Counter(i for i, _ in found)
+        shapes = [
+            dict(
+                label=self.classes[result["labels"][i]],
+                points=points,
+                shape_type="polygon" if len(points) > 2 else "rectangle",
+                group_id=i if parts[i] > 1 else None,
+                description=f"score {result['scores'][i]:.3f}",
+                flags={},
+            )
+            for i, points in found
+        ]
         beside = dict(imagePath=os.path.relpath(item.path, target.parent), imageData=None)
         size = dict(imageHeight=size[0], imageWidth=size[1])
         content = dict(version="5.5.0", flags={}, shapes=shapes, **beside, **size)
         write_whole(target, json.dumps(content, indent=1))
+
+
+class LabelStudio(Writer):
+    """Tasks with predictions for Label Studio, to be corrected by hand, and beside them its labelling interface."""
+
+    library = "cv2"
+    _TAGS = dict(polygonlabels="PolygonLabels", rectanglelabels="RectangleLabels")
+
+    def __init__(self, *args: Any):
+        super().__init__(*args)
+        self.tasks: list[dict] = []
+
+    def add(self, item: Item, size: tuple[int, int], result: Mapping) -> None:
+        percent = 100 / np.array(size[::-1])
+        regions = [self._region(np.array(p) * percent, result, i, size) for i, p in outlines(result)]
+        found = dict(model_version="maxvit_dense", result=regions)
+        image = f"/data/local-files/?d={quote(item.name)}"
+        self.tasks.append(dict(data=dict(image=image), predictions=[found]))
+
+    def _region(self, points: np.ndarray, result: Mapping, i: int, size: tuple[int, int]) -> dict[str, Any]:
+        """One outline, (N, 2) in percent of the image."""
+        name = self.classes[result["labels"][i]]
+        if len(points) > 2:
+            kind, value = "polygonlabels", dict(points=points.tolist(), closed=True)
+        else:
+            (x, y), (width, height) = points[0].tolist(), (points[1] - points[0]).tolist()
+            kind, value = "rectanglelabels", dict(x=x, y=y, width=width, height=height, rotation=0)
+        return dict(
+            type=kind,
+            from_name=kind,
+            to_name="image",
+            original_width=size[1],
+            original_height=size[0],
+            image_rotation=0,
+            value=value | {kind: [name]},
+            score=float(result["scores"][i]),
+        )
+
+    def close(self) -> None:
+        names = "".join(f"<Label value={quoteattr(name)}/>" for name in self.classes)
+        tools = "".join(f'<{tag} name="{kind}" toName="image">{names}</{tag}>' for kind, tag in self._TAGS.items())
+        write_whole(self.out.with_suffix(".xml"), f'<View><Image name="image" value="$image"/>{tools}</View>\n')
+        write_whole(self.out, json.dumps(self.tasks))
+
+
+def outlines(result: Mapping) -> Iterator[tuple[int, list[list[float]]]]:
+    """Each object's number and the polygons (x, y) of its mask, in pixels; without one two corners of its box."""
+    masks = pieces(result)
+    for i in range(count(result)):
+        for points in (contours(masks[i]) if masks is not None else []) or [result["boxes"][i].reshape(2, 2).tolist()]:
+            yield i, points
 
 
 def contours(piece: Piece) -> list[list[list[float]]]:
@@ -201,7 +253,9 @@ class TopClasses(Writer):
         write_whole(self.out, text.getvalue())
 
 
-FORMATS: dict[str, type[Writer]] = dict(coco=CocoResults, yolo=YoloText, labelme=Labelme, masks=Masks, csv=TopClasses)
+FORMATS: dict[str, type[Writer]] = dict(
+    coco=CocoResults, yolo=YoloText, labelme=Labelme, labelstudio=LabelStudio, masks=Masks, csv=TopClasses
+)
 
 
 def choose_format(name: str | None, out: Path, task: str) -> str:

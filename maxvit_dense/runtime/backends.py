@@ -9,9 +9,9 @@ import numpy as np
 from ..errors import InputError
 
 Program = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
-RUNTIMES = ("onnxruntime", "openvino")
+RUNTIMES = ("onnxruntime", "openvino", "torch")
 
-_SERVED = dict(onnxruntime=(".onnx",), openvino=(".onnx", ".xml"))
+_SERVED = dict(onnxruntime=(".onnx",), openvino=(".onnx", ".xml"), torch=(".pt2",))
 
 
 def _missing(library: str) -> InputError:
@@ -53,28 +53,48 @@ def _openvino(path: Path, precision: str, threads: int) -> Program:
     return run
 
 
-_OPENERS = dict(onnxruntime=_onnxruntime, openvino=_openvino)
+def _torch(path: Path, precision: str, threads: int) -> Program:
+    try:
+        import torch
+        import torchvision  # noqa: F401  its operators: NMS, RoIAlign
+    except ImportError:
+        raise _missing("torch and torchvision") from None
+    try:
+        module = torch.export.load(path).module()
+    except Exception as error:  # a broken archive raises one of many
+        raise InputError(f"torch cannot read {path}: {error}") from error
+
+    @torch.no_grad()
+    def run(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found = module(*map(torch.from_numpy, inputs.values()))
+        return [value.numpy() for value in (found if isinstance(found, tuple | list) else [found])]
+
+    return run
+
+
+_OPENERS = dict(onnxruntime=_onnxruntime, openvino=_openvino, torch=_torch)
+_BY_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".pt2": "torch"}
 
 
 def open_program(path: Path, runtime: str | None, precision: str = "fp32", threads: int = 0) -> Program:
     """A program ready to run.
 
     Args:
-        path: NAME.onnx, or NAME.xml of OpenVINO.
-        runtime: "onnxruntime" or "openvino"; None for the one that the file was written for.
+        path: NAME.onnx, NAME.xml of OpenVINO, or NAME.pt2 of torch.export.
+        runtime: one of ``RUNTIMES``; None for the one that the file was written for.
         precision: fp32, bf16 or int8: what the file was exported for.
         threads: how many to use; 0 for OMP_NUM_THREADS if that is set, else the library's choice.
 
     Raises:
         InputError: no such runtime, it is not installed, or it does not read the file.
     """
-    runtime = runtime or ("openvino" if path.suffix == ".xml" else "onnxruntime")
+    runtime = runtime or _BY_SUFFIX[path.suffix]
     if runtime not in RUNTIMES:
         raise InputError(f"No runtime {runtime!r}; there are {', '.join(RUNTIMES)}.")
     if path.suffix not in _SERVED[runtime]:
         raise InputError(
             f"{runtime} runs {' and '.join(_SERVED[runtime])} files, not {path.name}. "
-            + ("Export with --format onnx or openvino." if path.suffix == ".pt2" else "Give --runtime openvino.")
+            f"Give --runtime {_BY_SUFFIX[path.suffix]}."
         )
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return _OPENERS[runtime](path, precision, threads or (int(asked) if asked.isdigit() else 0))

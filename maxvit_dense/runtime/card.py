@@ -26,6 +26,7 @@ class Card:
             ``images.RESIZERS`` with its arguments) and ``pad_multiple``.
         images_per_call: None for any number of equally large images.
         mask_threshold: from which a mask's probability counts as inside.
+        mask_values: of a segmentor, the value of each class in the masks of the training data; None of others.
         versions: of the libraries that wrote it.
         comparison: what the check against PyTorch found.
     """
@@ -38,6 +39,7 @@ class Card:
     preprocessing: dict[str, Any]
     images_per_call: int | None = None
     mask_threshold: float = 0.5
+    mask_values: list[int] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     comparison: dict[str, Any] = field(default_factory=dict)
 

@@ -26,6 +26,7 @@ class Model:
         card: what is known of it.
         task: classification, detection, segmentation or features.
         classes: names in the order of labels and scores.
+        mask_values: value of each class in the masks of the training data; None but for segmentors.
     """
 
     def __init__(self, path: str | Path, runtime: str | None = None, threads: int = 0):
@@ -33,6 +34,7 @@ class Model:
         self.card: Card = read_card(path)
         self.task = self.card.task
         self.classes = list(self.card.classes)
+        self.mask_values = self.card.mask_values
         self._run = open_program(path, runtime, self.card.precision, threads)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
@@ -98,8 +100,8 @@ def load(path: str | Path, runtime: str | None = None, threads: int = 0) -> Mode
     """Opens what ``maxvit-dense export`` wrote.
 
     Args:
-        path: the folder that it wrote, or NAME.onnx or NAME.xml with NAME.json beside it.
-        runtime: "onnxruntime" or "openvino"; None for the one that the file was written for.
+        path: the folder that it wrote, or NAME.onnx, NAME.xml or NAME.pt2 with NAME.json beside it.
+        runtime: one of ``backends.RUNTIMES``; None for the one that the file was written for.
         threads: how many to use; 0 for the library's choice.
 
     Raises:

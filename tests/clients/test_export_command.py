@@ -18,12 +18,14 @@ from maxvit_dense.runtime import load
 from tests.networks import fill_with_noise
 
 command = importlib.import_module("tools.export").main
+predict = importlib.import_module("tools.predict").main
 
 pytest.importorskip("torch.fx.experimental.dynamic_spec", reason="needs PyTorch 2.14's ShapesSpec")
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package, reason=f"needs {package} (requirements/clients.txt)")
 
 CLASSES = [f"class{i}" for i in range(10)]
+VALUES = [10 * (i + 1) for i in range(10)]  # of classes in the masks of the training data
 # The demos with as little as leaves every kind of part: exporting takes seconds a block.
 TWO_STAGES = {
     "demo_upernet_maxvit_mini_sample": {
@@ -70,7 +72,8 @@ def small_model(name, folder):
         torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.05)  # scores that differ, none of them 1.0
     classes = CLASSES[: 10 if "decode_head" in cfg.model else 6]
     cfg.dump(folder / "config.py")
-    torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=dict(classes=classes))), folder / "w.pth")
+    meta = dict(dataset_meta=dict(classes=classes), maxvit_dense=dict(mask_values=VALUES[: len(classes)]))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), folder / "w.pth")
     return str(folder / "config.py"), str(folder / "w.pth")
 
 
@@ -126,6 +129,23 @@ def test_the_runtime_gives_the_same_where_there_is_no_torch(exported, tmp_path):
     assert done.returncode == 0, done.stderr
     for key, value in load(folder)([image])[0].items():
         np.testing.assert_array_equal(np.load(out)[key], value)
+
+
+def test_predict_writes_results_of_what_was_exported(exported, tmp_path, monkeypatch):
+    folder, _ = exported
+    for i, photo in enumerate(photographs()):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    segments = load(folder).task == "segmentation"
+    out = "found" if segments else "found.json"
+    assert predict([str(folder), "*.png", "--score", "0", "--out", out]) == 0
+    assert len(list((tmp_path / "predictions").iterdir())) == 3
+    if not segments:
+        assert json.loads((tmp_path / out).read_text())
+        return
+    for i, found in enumerate(load(folder)(photographs())):
+        mask = np.asarray(Image.open(tmp_path / out / f"{i}.png"))
+        np.testing.assert_array_equal(mask, np.array(VALUES)[found["labels"]])
 
 
 def test_the_card_tells_what_the_program_is(exported):

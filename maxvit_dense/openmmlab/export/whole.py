@@ -75,6 +75,7 @@ def make_exportable(predictor: Predictor, name: str, backbone_alone: bool) -> Ex
     model = predictor.model
     reason = "" if backbone_alone else _why_not(model, predictor.task)
     card = dict(name=name, classes=list(predictor.classes), precision="fp32")
+    card["mask_values"] = predictor.mask_values and [int(value) for value in predictor.mask_values]
     card["preprocessing"] = preparation(predictor.cfg, model, any_resizing=backbone_alone)
     if backbone_alone or reason:
         return _backbone(model, card, reason)
@@ -113,7 +114,7 @@ def _backbone(model: nn.Module, card: dict, reason: str) -> Exportable:
         return _named(program.outputs, model.backbone(torch.from_numpy(inputs["image"])))
 
     left_out = f"neck and heads: {reason}" if reason else ""
-    card = Card(task="features", outputs=list(program.outputs), **card | dict(classes=[]))
+    card = Card(task="features", outputs=list(program.outputs), **card | dict(classes=[], mask_values=None))
     return Exportable(Graph(program.eval(), _example(), program.outputs), card, reference, left_out)
 
 
