@@ -194,6 +194,41 @@ def test_norms_of_neck_and_heads_learn_from_real_positions(norm):
         torch.testing.assert_close(item[:, : one.shape[2], : one.shape[3]], one[0])
 
 
+def test_pooled_contexts_in_training_are_those_of_each_image():
+    """On a canvas of 192 x 192, whose map of stride 32 is as large as the pool of 6 x 6."""
+    model, _ = model_of("demo_upernet_maxvit_mini_sample")
+    pyramid = model.decode_head.psp_modules
+    for _, convolution in pyramid:
+        convolution.norm.momentum, convolution.norm.running_var[:] = 0.0, 2.0
+        convolution.norm.eval()  # its statistics are of the batch else, which the image alone has not
+    expected = copy.deepcopy(pyramid)
+    assert exact_batches.attach(model)
+    pyramid.training = True
+    sizes = [(192, 100), (90, 192), (192, 192)]
+    noted(model, sizes, (192, 192))
+    canvas, alone = torch.zeros(3, pyramid.in_channels, 6, 6), []
+    for item, (h, w) in zip(canvas, sizes, strict=True):
+        alone.append(torch.randn(1, pyramid.in_channels, -(-h // 32), -(-w // 32)))
+        item[:, : alone[-1].shape[2], : alone[-1].shape[3]] = alone[-1][0]
+    for i, one in enumerate(alone):
+        for found, context in zip(pyramid(canvas), expected(one), strict=True):
+            torch.testing.assert_close(found[i, :, : one.shape[2], : one.shape[3]], context[0])
+            assert found[i, :, one.shape[2] :].abs().sum() == 0
+
+
+def test_norms_behind_pools_take_the_pools_of_all_images():
+    model, _ = model_of("demo_upernet_maxvit_mini_sample")
+    assert exact_batches.attach(model)
+    pyramid = model.decode_head.psp_modules.train()
+    noted(model, [(192, 100), (90, 192)], (192, 192))
+    inputs = []
+    convolution = pyramid[-1][1]
+    convolution.conv.register_forward_hook(lambda conv, args, out: inputs.append(out.detach()))
+    pyramid(torch.randn(2, pyramid.in_channels, 6, 6))
+    mean = inputs[0].mean((0, 2, 3))
+    torch.testing.assert_close(convolution.norm.running_mean, convolution.norm.momentum * mean)
+
+
 def test_a_backbone_can_be_told_otherwise():
     cfg = Config.fromfile(str(find("demo_retinanet_maxvit_mini_sample")))
     cfg.model.backbone.exact_batches = False

@@ -4,12 +4,14 @@ A data preprocessor pads images of different sizes to one canvas. With this, the
 features (``net(images, sizes=...)``); sizes are ``img_shape`` of the data samples. In evaluation, neck and heads then
 see each image's features by themselves, without any padding, so predictions are those of the image alone, for every
 family. In training they see the whole canvas, but 3x3 convolutions of neck and dense heads find zeros outside an
-image, norms take their statistics from real positions, regions read an image's edge beyond it, as RoIAlign does at the
-edge of a map, and anchors outside take no part in the loss. (Pooled contexts of UPerNet and the attention of
-Mask2Former's pixel decoder are of the canvas in training.)
+image, norms take their statistics from real positions, pooled contexts (PSPNet, UPerNet) are each image's own, regions
+read an image's edge beyond it, as RoIAlign does at the edge of a map, and anchors outside take no part in the loss.
+(The attention of Mask2Former's pixel decoder is of the canvas in training, and maps that a head enlarges by
+interpolation have zeros for neighbours at an image's edge.)
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -89,6 +91,8 @@ def attach(model: nn.Module) -> bool:
                 module.register_forward_pre_hook(lambda conv, args: _zero_outside(conv, args, found))
             elif isinstance(module, _NORMS):
                 module.forward = _of_real_positions(module, module.forward, found)
+            elif hasattr(module, "pool_scales") and isinstance(module, nn.ModuleList):  # mmseg's PPM
+                module.forward = _of_own_contexts(module, module.forward, found)
     for module in getattr(model, "roi_head", nn.Identity()).modules():
         if hasattr(module, "roi_layers"):
             module.register_forward_pre_hook(lambda extractor, args: _extend_edges(extractor, args, found))
@@ -116,10 +120,42 @@ def _of_real_positions(norm: nn.Module, forward: Callable, found: ImageSizes) ->
             packed = forward(torch.cat(flat, dim=1)[None, ..., None])[0, ..., 0]  # of (1, C, all positions, 1)
             parts = packed.split([part.shape[1] for part in flat], dim=1)
             images = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]
-        height, width = x.shape[-2:]
-        return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
+        return _on_canvas(images, x)
 
     return normalise
+
+
+def _on_canvas(images: list[Tensor], like: Tensor) -> Tensor:
+    """Maps (C, h, w) in the top left corners of zeros of the size of ``like``."""
+    height, width = like.shape[-2:]
+    return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
+
+
+def _of_own_contexts(pyramid: nn.ModuleList, forward: Callable, found: ImageSizes) -> Callable:
+    """Pyramid pooling of each image by itself; the norms behind the pools take all images together, as ever."""
+
+    def pool(x: Tensor) -> list[Tensor]:
+        sizes = found.if_padded(x) if pyramid.training else None
+        if sizes is None:
+            return forward(x)
+        contexts = []
+        for average, convolution in pyramid:
+            pooled = [average(item[:, :h, :w]) for item, (h, w) in zip(x, sizes, strict=True)]
+            small = _without_sizes(convolution, torch.stack(pooled), found)
+            enlarge = partial(F.interpolate, mode="bilinear", align_corners=pyramid.align_corners)
+            contexts.append(_on_canvas([enlarge(c[None], s)[0] for c, s in zip(small, sizes, strict=True)], x))
+        return contexts
+
+    return pool
+
+
+def _without_sizes(module: nn.Module, x: Tensor, found: ImageSizes) -> Tensor:
+    """A module called on maps that no padding has reached, whatever their size looks like."""
+    sizes, found.sizes = found.sizes, None
+    try:
+        return module(x)
+    finally:
+        found.sizes = sizes
 
 
 def _extend_edges(extractor: nn.Module, args: tuple, found: ImageSizes) -> tuple | None:
