@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable
 
 from torch.distributed import TCPStore
@@ -20,8 +21,10 @@ def start(action: Callable[[], object], **variables: str) -> multiprocessing.Pro
     return process
 
 
-def run_processes(action: Callable[[], object], count: int) -> list[int]:
+def run_processes(action: Callable[[], object], count: int, terminate_after: float | None = None) -> list[int]:
     """Run ``action`` in ``count`` processes that torch can join, as torchrun starts them; their exit codes.
+
+    After ``terminate_after`` seconds, all that still run get SIGTERM.
 
     As torchrun does, the parent holds the store: a port that rank 0 opens may be another test's by then.
     """
@@ -29,6 +32,10 @@ def run_processes(action: Callable[[], object], count: int) -> list[int]:
     place = dict(WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port))
     place |= dict(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     processes = [start(action, RANK=str(rank), LOCAL_RANK=str(rank), **place) for rank in range(count)]
+    if terminate_after is not None:
+        time.sleep(terminate_after)
+        for process in processes:
+            process.terminate()
     for process in processes:
         process.join()
     return [process.exitcode for process in processes]
