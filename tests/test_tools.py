@@ -428,6 +428,8 @@ def answer(tool, *arguments):
         ("test", ["a.py", "a.pth", "--out", "r.csv"], 2, "must end in .json or .pkl, not 'r.csv'"),
         ("train", ["a.py", "--launcher", "ssh"], 2, "invalid choice: 'ssh'"),
         ("train", ["a.py", "--cfg-options", "key"], 2, "'key' is not of the form KEY=VALUE"),
+        ("train", ["a.py", "--cfg-options", "key=[(a,b]"], 2, "key: '[(a,b]' cannot be read"),
+        ("train", ["a.py", "--cfg-options", "key=[1,2,dict(a=f())]"], 2, "key: '[1,2,dict(a=f())]' cannot be read"),
     ],
 )
 def test_help_and_mistakes_answer_at_once(tool, arguments, code, message):

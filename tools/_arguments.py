@@ -1,13 +1,16 @@
 """What the command lines of train.py and test.py have in common. Imports no torch: --help answers at once."""
 
 import argparse
+import ast
 import importlib.util
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mmengine.config import DictAction
 
@@ -15,17 +18,43 @@ _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
 CONFIG_HELP = "config file, or the name of one of the package's, for example maskrcnn_maxvit_t_coco"
 
+_HOLDS_DICT = re.compile(r"(^|[\[(,\s])(dict\(|\{)")
 _UNREADABLE = "failed to load image: "  # of mmcv's LoadImageFromFile
 
 
 class ConfigOverrides(DictAction):
-    """mmengine's KEY=VALUE pairs, with a usage message for a pair without its "="."""
+    """mmengine's KEY=VALUE pairs, whose values may also hold dict(...) or {...} as in a config."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        for value in values:
-            if "=" not in value:
-                raise argparse.ArgumentError(self, f"{value!r} is not of the form KEY=VALUE")
-        super().__call__(parser, namespace, values, option_string)
+        for pair in values:
+            key, equals, value = pair.partition("=")
+            if not equals:
+                raise argparse.ArgumentError(self, f"{pair!r} is not of the form KEY=VALUE")
+            try:
+                if _HOLDS_DICT.search(value):
+                    given = getattr(namespace, self.dest, None) or {}
+                    setattr(namespace, self.dest, {**given, key: _literal(ast.parse(value, mode="eval").body)})
+                else:
+                    super().__call__(parser, namespace, [pair], option_string)
+            except (SyntaxError, ValueError, AssertionError, RecursionError):
+                reason = f"{key}: {value!r} cannot be read; write it as in a config, in quotes for the shell"
+                raise argparse.ArgumentError(self, reason) from None
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value that an expression of a config stands for; a bare word, whose quotes a shell took, is text."""
+    if isinstance(node, ast.Name | ast.Attribute):
+        return ast.unparse(node)
+    if isinstance(node, ast.List | ast.Tuple):
+        values = [_literal(item) for item in node.elts]
+        return values if isinstance(node, ast.List) else tuple(values)
+    if isinstance(node, ast.Dict):
+        return {_literal(key): _literal(value) for key, value in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, ast.Call) and not node.args and all(keyword.arg for keyword in node.keywords):
+        if ast.unparse(node.func) != "dict":
+            raise ValueError(ast.unparse(node))
+        return {keyword.arg: _literal(keyword.value) for keyword in node.keywords}
+    return ast.literal_eval(node)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
