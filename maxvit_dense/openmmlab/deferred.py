@@ -6,6 +6,7 @@ import torch
 from mmengine.hooks import LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 _UNLOGGED_INTERVAL = 50  # iterations, where nothing logs
 
@@ -43,6 +44,8 @@ class DeferredInfoHook(RuntimeInfoHook):
 
         def clip_gradients(*args, **kwargs):
             norm = clip(*args, **kwargs)
+            if isinstance(norm, DTensor):  # of gradients in shards: their processes add it up together
+                norm = norm.full_tensor()
             if not stays_on_device(norm):
                 return norm
             self.waiting.append(("train/grad_norm", norm.detach()))

@@ -287,11 +287,6 @@ def _use_amp(cfg: Config) -> None:
     kind = cfg.optim_wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
         raise InputError(f"--amp works with optim_wrapper type OptimWrapper, not {kind}. Leave it out.")
-    if cfg.get("strategy"):
-        raise InputError(
-            f"--amp does not go with {cfg.strategy.type}, which has its own mixed precision "
-            "(strategy.model_wrapper.mixed_precision). Leave it out."
-        )
     if get_device() == "cpu":
         raise InputError("--amp needs a GPU, and torch sees none here. Leave it out to train in float32.")
     cfg.optim_wrapper.type = "AmpOptimWrapper"

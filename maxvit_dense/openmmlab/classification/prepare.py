@@ -58,13 +58,14 @@ def prepare_classification(
         _adopt_head(cfg, cfg.train_dataloader.dataset.metainfo.classes)
         _accumulate(cfg)
         _check_epoch(cfg)
-    if cfg.get("sync_bn") and get_device() == "cpu":
+    holder = cfg.get("strategy") or cfg  # a FlexibleRunner's strategy converts the model
+    if holder.get("sync_bn") and get_device() == "cpu":
         _logger.info("sync_bn: PyTorch synchronises BatchNorm between GPUs only; each process keeps its own here.")
-        cfg.sync_bn = None
-    if cfg.get("sync_bn") and cfg.model.network.model_name.partition(".")[0] not in default_cfgs:
+        holder.sync_bn = None
+    if holder.get("sync_bn") and cfg.model.network.model_name.partition(".")[0] not in default_cfgs:
         # The conversion would drop the activation that timm fuses into its own networks' BatchNorm.
         _logger.warning("sync_bn works with this package's networks only: each process keeps its own statistics.")
-        cfg.sync_bn = None
+        holder.sync_bn = None
 
 
 def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, checkpoint: Any) -> None:
