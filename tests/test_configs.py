@@ -197,7 +197,6 @@ def test_sizes_differ_in_the_backbone_and_its_widths(path):
             config.model.get(taker, {}).pop("in_channels", None)
     told = dict(
         s_896=("optim_wrapper", "train_cfg"), b_896=("optim_wrapper",), convnext_t=("optim_wrapper",),
-        gcvit_t=("model", "train_pipeline", "test_pipeline", "train_dataloader", "val_dataloader", "test_dataloader"),
     )  # fmt: skip
     told |= dict.fromkeys(("coatnet_t", "pico", "nano"), ("model",))  # colours of their weights
     allowed = next((names for part, names in told.items() if f"_{part}_" in path.stem), ())

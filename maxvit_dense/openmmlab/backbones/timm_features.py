@@ -23,6 +23,7 @@ from ...weights.fit import TABLE_SUFFIX
 from ...weights.mismatch import compare_weights
 from ...weights.safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
 from .dense import NUM_STAGES, DenseBackbone, check_arguments
+from .gcvit import GlobalContextVit, free_size
 from .weights import load_backbone, plain_names, read_source
 
 STRIDES = tuple(4 * 2**i for i in range(NUM_STAGES))
@@ -43,6 +44,7 @@ class TimmFeatures(DenseBackbone):
             behind the last one is not built.
         img_size: size in pixels of a network that has a fixed one, multiple of the largest stride: int or (height,
             width); by default that of its ImageNet weights. Smaller images are extended to it, larger ones refused.
+            GC ViT takes any size, and this tells the windows, of ``img_size / window_ratio`` tokens.
         out_norm: normalise the channels of each map by a LayerNorm, as the published detectors of Swin, ConvNeXt and
             GC ViT do.
         drop_path_rate: stochastic depth of the last block; None for the network's default.
@@ -99,6 +101,9 @@ class TimmFeatures(DenseBackbone):
             **kwargs,
         )
         self.net = self._create()
+        if isinstance(self.net, GlobalContextVit):
+            free_size(self.net)
+            self.img_size = None
         self.taps = tuple(self._find_tap(STRIDES[i]) for i in self.out_indices)
         self.net.prune_intermediate_layers(sorted(set(self.taps)), prune_norm=True)
         self.norms = nn.ModuleList(LayerNorm2d(width) for width in self.channels) if out_norm else None
