@@ -155,6 +155,10 @@ def test_a_detector_reads_coco_under_any_names_without_a_conversion(tmp_path):
           "json/b.json": labelme(file="../images/b.jpg")}, "labelme"),
         ({"images/train/a.jpg": None, "labels/train/a.txt": "0 .375 .3333333 .5 .3333333", "images/val/b.jpg": None,
           "labels/val/b.txt": "0 .375 .3333333 .5 .3333333", "data.yaml": "names: [cat]"}, "YOLO"),
+        ({"train/a.jpg": None, "train/a.txt": "\ufeff0 .375 .3333333 .5 .3333333\r\n", "val/b.jpg": None,
+          "val/b.txt": "0 .375 .3333333 .5 .3333333", "train/classes.txt": "cat\r\n"}, "YOLO"),
+        ({"obj_train_data/a.jpg": None, "obj_train_data/a.txt": "0 .375 .3333333 .5 .3333333", "obj.names": "cat",
+          "obj_train_data/b.jpg": None, "obj_train_data/b.txt": "0 .375 .3333333 .5 .3333333"}, "YOLO"),
     ],
 )  # fmt: skip
 def test_each_format_is_recognised_and_converts(files, kind, tmp_path):
@@ -171,7 +175,7 @@ def test_each_format_is_recognised_and_converts(files, kind, tmp_path):
 def test_lists_of_voc_take_suffixes_and_trainval_trains(tmp_path):
     files = {f"{folder}/{n}{suffix}": text for n in "abc" for folder, suffix, text in
              (("Annotations", ".xml", xml()), ("JPEGImages", ".jpg", None))}  # fmt: skip
-    lists = {"ImageSets/Main/trainval.txt": "a.jpg\nb.jpg\n", "ImageSets/Main/test.txt": "c.jpg\n"}
+    lists = {"ImageSets/Main/trainval.txt": "a.jpg\nb.jpg  1\n", "ImageSets/Main/test.txt": "c.jpg\n"}
     found = converted(put(tmp_path / "in", files | lists), tmp_path)
     assert [name for name, *_ in found["train"]] == ["a.jpg", "b.jpg"]
     assert [name for name, *_ in found["val"]] == ["c.jpg"]
@@ -206,6 +210,31 @@ def test_of_a_yolo_pose_the_box_is_taken(tmp_path):
     root = yolo(tmp_path / "in", "names: [cat]\nkpt_shape: [5, 2]", f"0 .375 .333333 .5 .333333 {points}")
     found = converted(root, tmp_path)
     assert found["train"][0][2] == pytest.approx(BOX, abs=1e-3)
+
+
+def test_of_oriented_boxes_the_upright_box_is_taken(tmp_path, capsys):
+    diamond = ".5 .0833333 .625 .25 .5 .4166667 .375 .25"  # a square on its corner: 32, 4 to 40, 12 to 32, 20 to 24, 12
+    root = yolo(tmp_path / "in", "names: [cat]", f"0 {diamond}")
+    found = converted(root, tmp_path)
+    assert found["train"][0][2] == pytest.approx([24, 4, 16, 16], abs=1e-3)
+    assert "oriented boxes" in capsys.readouterr().err
+    content = json.loads((tmp_path / "converted/annotations/instances_train2017.json").read_text())
+    assert "segmentation" not in content["annotations"][0]
+    (root / "labels/train/train.txt").write_text(f"0 {diamond}\n0 .1 .1 .5 .1 .5 .5\n")
+    converted(root, tmp_path)
+    content = json.loads((tmp_path / "converted/annotations/instances_train2017.json").read_text())
+    assert [len(entry["segmentation"][0]) for entry in content["annotations"]] == [8, 6]
+
+
+def test_a_backslash_that_is_part_of_a_file_s_name_stays(tmp_path):
+    for split in ("train", "val"):
+        write_coco(tmp_path, f"annotations/{split}.json", f"images/{split}")
+        content = json.loads((tmp_path / f"annotations/{split}.json").read_text())
+        (tmp_path / f"images/{split}/0.jpg").rename(tmp_path / f"images/{split}/a\\0.jpg")
+        content["images"][0]["file_name"] = "a\\0.jpg"
+        (tmp_path / f"annotations/{split}.json").write_text(json.dumps(content))
+    report = check_dataset(tmp_path)
+    assert not report.fails and not any(fault.kind == "backslash" for fault in report.splits[0].faults)
 
 
 def test_a_shape_without_area_is_told(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Folders of images and masks under the names that people have them under, and what the values mean."""
 
+import importlib
 import json
 
 import numpy as np
@@ -9,9 +10,12 @@ from PIL import Image
 pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.openmmlab.data.choice import Choice  # noqa: E402
 from maxvit_dense.openmmlab.data.dataset_check import check_dataset  # noqa: E402
 from maxvit_dense.openmmlab.data.mask_data import pair_files, read_labels  # noqa: E402
 from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder, find_mask_folder, voc_lists  # noqa: E402
+
+convert = importlib.import_module("tools.convert_dataset").main
 
 LAYOUTS = {  # image and mask of a split
     "images and masks": ("images/{0}/a.jpg", "masks/{0}/a.png"),
@@ -65,7 +69,7 @@ def test_a_value_outside_the_list_is_refused_unless_it_is_void(tmp_path):
     (root / "classes.txt").write_text("sky\nroad\n")
     (fault,) = [fault for fault in check_dataset(root).splits[0].faults if fault.fatal]
     assert fault.kind == "label value" and "--void 11" in str(fault)
-    assert not check_dataset(root, void=[11]).fails
+    assert not check_dataset(root, Choice(void=[11])).fails
     (root / "classes.json").write_text(json.dumps({"0": "sky", "1": "road", "11": None}))
     assert not check_dataset(root).fails
 
@@ -141,3 +145,35 @@ def test_camvid_s_masks_load_with_11_ignored(tmp_path):
         pipeline=[dict(type="LoadImageFromFile"), dict(type="mmseg.LoadAnnotations")],
     )
     assert sorted(set(data[0]["gt_seg_map"].ravel().tolist())) == [0, 10, 255]
+
+
+def cvat(root, colours=((0, 0, 0), (128, 64, 128), (0, 0, 142)), names=("background", "road", "car")):
+    """CVAT's export of five images, whose masks have a stripe of each colour."""
+    stripes = np.array(colours, np.uint8).repeat(16, 0)[None].repeat(40, 0)
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for index in range(5):
+        Image.new("RGB", (48, 40), "white").save(root / "JPEGImages" / f"{index}.jpg")
+        Image.fromarray(stripes).save(root / "SegmentationClass" / f"{index}.png")
+    (root / "ImageSets/Segmentation/default.txt").write_text("\n".join(map(str, range(5))))
+    lines = [f"{name}:{','.join(map(str, rgb))}::" for name, rgb in zip(names, colours[: len(names)], strict=True)]
+    (root / "labelmap.txt").write_text("# label:color_rgb:parts:actions\n" + "\n".join(lines) + "\n")
+    return root
+
+
+def test_cvat_s_coloured_masks_are_converted(tmp_path, capsys):
+    root = cvat(tmp_path / "in")
+    kinds = {fault.kind for fault in check_dataset(root).splits[0].faults if fault.fatal}
+    assert kinds == {"colour mask", "absent split"}
+    assert convert([str(root), str(tmp_path / "out")]) == 0
+    report = check_dataset(tmp_path / "out")
+    assert not report.fails and report.classes == ["background", "road", "car"]
+    assert [len(split.samples) for split in report.splits] == [4, 1]
+    mask = np.asarray(Image.open(next((tmp_path / "out/masks/train").iterdir())))
+    assert mask.shape == (40, 48) and mask[0, ::16].tolist() == [0, 1, 2]
+
+
+def test_a_colour_without_a_name_is_told(tmp_path, capsys):
+    root = cvat(tmp_path / "in", names=("background", "road"))
+    assert convert([str(root), str(tmp_path / "out")]) == 2
+    assert "colour 0,0,142 is not in labelmap.txt" in capsys.readouterr().err

@@ -171,10 +171,11 @@ def test_classes_that_cannot_be_adopted_are_refused(configs, own_coco, tmp_path,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_each_annotation_file_is_opened_once_before_training(configs, own_coco, tmp_path, monkeypatch):
+def test_each_annotation_file_is_opened_once_before_the_first_step(configs, own_coco, tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr("json.load", lambda stream: opened.append(Path(stream.name).name) or json.loads(stream.read()))
-    run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), work_dir=str(tmp_path / "work"))
+    cfg = run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), work_dir=str(tmp_path / "work"))
+    run.build_runner(cfg).val_loop  # noqa: B018, builds the evaluator
     assert sorted(opened) == ["instances_train2017.json", "instances_val2017.json"]
 
 

@@ -19,6 +19,7 @@ from mmseg.datasets.transforms import LoadAnnotations  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.openmmlab.data import datasets, mask_data, pixel_check
+from maxvit_dense.openmmlab.data.choice import Choice
 from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
 from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
@@ -168,7 +169,7 @@ def test_a_json_object_names_any_values(given, config, tmp_path):
     root = write_masks(tmp_path / "own", values=(0, 255))
     path = (root if given == "in the folder" else tmp_path) / "classes.json"
     path.write_text('{"255": "object", "0": "background"}')
-    options = {} if given == "in the folder" else dict(class_file=str(path))
+    options = {} if given == "in the folder" else dict(choice=Choice(file=str(path)))
     cfg = prepared(config, root, tmp_path, **options)
     assert tuple(cfg.train_dataloader.dataset.metainfo.classes) == ("background", "object")
     assert [loaded(cfg)[0, x] for x in (0, 24)] == [0, 1]

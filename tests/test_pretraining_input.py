@@ -3,9 +3,11 @@
 import importlib
 import re
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 
 pytest.importorskip("mmdet", reason="tools/ need mmdet (pip install maxvit_dense[openmmlab])")
 
@@ -13,6 +15,7 @@ from tests.class_folders import CLASSES, write_class_tars, write_folders, write_
 from tests.pretraining import log_of, refused, write_config  # noqa: E402
 
 train = importlib.import_module("tools.train").main
+check = importlib.import_module("tools.check_dataset").main
 evaluate = importlib.import_module("tools.test").main
 
 
@@ -73,6 +76,17 @@ def nested_class(root):
     (root / "train" / "cat").rename(root / "train" / "ape" / "cat")
 
 
+def flat_validation(root):
+    for path in list((root / "val").glob("*/*")):
+        path.rename(root / "val" / f"{path.parent.name}{path.name}")
+    for name in CLASSES:
+        (root / "val" / name).rmdir()
+
+
+def deep_image(root):
+    Image.fromarray(np.zeros((32, 40), np.uint16)).save(root / "train" / "bee" / "0.png")
+
+
 def no_training_images(root):
     (root / "train").rename(root / "pictures")
 
@@ -85,6 +99,8 @@ def no_training_images(root):
         (class_of_one_split, r"differ: .*val lacks 1 \(cat\); .*train lacks 1 \(cow\)"),
         (stray_image, "1 images beside the class folders: 0.png"),
         (nested_class, "1 folders of images below a class folder, .*: ape/cat"),
+        (flat_validation, "6 images beside the class folders"),
+        (deep_image, "1 images of more than 8 bits a channel"),
         (no_training_images, "has no train images. Lay them out as"),
     ],
 )
@@ -94,6 +110,7 @@ def test_data_that_cannot_be_trained_on_is_refused(options, spoil, message, caps
     options[2] = str(root)
     said = refused(train, options, capsys, tmp_path)
     assert re.search(message, said), said
+    assert check([str(root)]) == 1
 
 
 @pytest.mark.parametrize("write", [write_tars, write_class_tars, write_shards])

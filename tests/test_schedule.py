@@ -10,7 +10,7 @@ from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run, schedule  # noqa: E402
-from maxvit_dense.openmmlab.schedule import fit_schedule, fitted_epochs  # noqa: E402
+from maxvit_dense.openmmlab.schedule import check_given, fit_schedule, fitted_epochs  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.project_files import ROOT  # noqa: E402
 
@@ -125,9 +125,16 @@ def test_epochs_and_rate_of_the_command_line(fitted):
         (dict(lr=1e-3, overrides={"optim_wrapper.optimizer.lr": 1e-4}), "Leave one out"),
     ],
 )
-def test_options_that_contradict_are_refused(fitted, options, message):
+def test_options_that_contradict_are_refused(options, message):
     with pytest.raises(InputError, match=message):
-        fitted(MASKRCNN, 293, **options)
+        check_given(Config(MASKRCNN), **options)
+
+
+def test_a_length_that_cannot_be_is_refused_before_a_demo_draws_its_data(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="--epochs is -3"):
+        run.prepare_training("demo_retinanet_maxvit_mini_sample", epochs=-3)
+    assert not any(tmp_path.iterdir())
 
 
 def test_own_classes_change_the_schedule_and_one_line_says_so(tmp_path, caplog):

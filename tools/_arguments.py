@@ -65,13 +65,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of the data, in place of the config's: COCO (annotations/, ...) or images/ and masks/",
     )
-    parser.add_argument(
-        "--classes",
-        metavar="FILE",
-        help="class names of masks, in place of classes.txt or classes.json beside them: one a line, or JSON, a list "
-        'or {"value": "name"}',
-    )
-    add_void_argument(parser)
+    add_label_arguments(parser)
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -90,7 +84,18 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
-def add_void_argument(parser: argparse.ArgumentParser) -> None:
+def add_label_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``choice.choice_of``, which mean the same to training, the check and the converter."""
+    parser.add_argument(
+        "--classes",
+        metavar="FILE|NAMES",
+        help="the classes to keep, in the order of labels: person,car; or a file of all names, one a line or JSON, a "
+        'list or for masks {"value": "name"}',
+    )
+    parser.add_argument(
+        "--rename", metavar="FILE.json", help='classes to merge, rename or drop: {"bus": "vehicle", "sky": null}'
+    )
+    parser.add_argument("--boxes-as-masks", action="store_true", help="objects without a mask get their box as one")
     parser.add_argument(
         "--void",
         type=_byte_values,
@@ -146,7 +151,7 @@ def start(args: argparse.Namespace) -> str | None:
     checkpoint = getattr(args, "checkpoint", None)
     if checkpoint and not os.path.isfile(checkpoint):
         return f"There is no checkpoint file {checkpoint}. Check the path."
-    if args.classes and not os.path.isfile(args.classes):
+    if args.classes and args.classes.endswith((".txt", ".json")) and not os.path.isfile(args.classes):
         return f"There is no class file {args.classes}. Check the path."
     if args.data_root and not os.path.isdir(args.data_root):
         return f"There is no data root {args.data_root}. Give the folder that holds the data set."

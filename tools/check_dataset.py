@@ -4,12 +4,16 @@ import argparse
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if not __package__:  # python tools/check_dataset.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-from ._arguments import add_void_argument
+from ._arguments import add_label_arguments
+
+if TYPE_CHECKING:
+    from maxvit_dense.openmmlab.data.choice import Choice
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -21,8 +25,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("data", help="folder of the data set")
     parser.add_argument("--sheet", metavar="FILE.png", help="draw samples with their annotations into this picture")
     parser.add_argument("--samples", type=int, default=12, metavar="N", help="images a split on it (%(default)s)")
-    parser.add_argument("--classes", metavar="FILE", help="class names in the order of labels, one a line or in JSON")
-    add_void_argument(parser)
+    add_label_arguments(parser)
     parser.add_argument(
         "--fix",
         metavar="OUT",
@@ -52,12 +55,13 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no folder for {args.sheet}. Make it first, or name another file.")
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab.data import dataset_check, dataset_report
+    from maxvit_dense.openmmlab.data import choice, dataset_check, dataset_report
 
-    if args.fix:
-        return _fix(args)
     try:
-        report = dataset_check.check_dataset(args.data, args.classes, not args.quick, _show_progress, args.void)
+        chosen = choice.choice_of(args.classes, args.rename, args.void, args.boxes_as_masks)
+        if args.fix:
+            return _fix(args, chosen)
+        report = dataset_check.check_dataset(args.data, chosen, not args.quick, _show_progress)
     except InputError as error:
         return _fail(error)
     print(dataset_report.report_text(report))
@@ -70,24 +74,20 @@ def main(argv: list[str] | None = None) -> int:
     return int(report.fails)
 
 
-def _fix(args: argparse.Namespace) -> int:
-    from maxvit_dense.errors import InputError
+def _fix(args: argparse.Namespace, chosen: "Choice") -> int:
     from maxvit_dense.openmmlab.data import convert, formats
-    from maxvit_dense.openmmlab.data.sources import VAL_FRACTION, read_class_file
+    from maxvit_dense.openmmlab.data.sources import VAL_FRACTION
 
     root = Path(args.data)
-    try:
-        kind = formats.find_format(root)
-        if kind not in formats.FORMATS:
-            return _fail(f"--fix mends boxes and polygons; {root} ({kind}) has none. Mend what is listed without it.")
-        if kind == "COCO":
-            formats.check_coco(root, convert.MENDABLE)
-        classes = read_class_file(args.classes) if args.classes else ()
-        source = formats.FORMATS[kind].read(root, classes, VAL_FRACTION)
-        mended = source.mend()
-        convert.write_coco(source, root, args.fix)
-    except InputError as error:
-        return _fail(error)
+    kind = formats.find_format(root)
+    if kind not in formats.FORMATS:
+        return _fail(f"--fix mends boxes and polygons; {root} ({kind}) has none. Mend what is listed without it.")
+    if kind == "COCO":
+        formats.check_coco(root, convert.MENDABLE)
+    source = formats.FORMATS[kind].read(root, chosen.names, VAL_FRACTION)
+    source.choose(chosen)
+    mended = source.mend()
+    convert.write_coco(source, root, args.fix)
     told = [f"{count} {what}" for what, count in mended.items()]
     told += [f"{fault.count} {fault.kind}" for fault in source.faults()]
     print(f"{args.fix}: a mended copy of {root} ({kind}). Put right: {', '.join(told) or 'nothing'}.")

@@ -1,18 +1,19 @@
 """Convert any known data set to one that training reads: `maxvit-dense convert-dataset my_voc/ my_coco/`."""
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 if not __package__:  # python tools/convert_dataset.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-from ._arguments import add_void_argument
+from ._arguments import add_label_arguments
+
+if TYPE_CHECKING:
+    from maxvit_dense.openmmlab.data.choice import Choice
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,16 +29,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=["coco", "voc", "yolo", "labelme", "labelimg", "masks"],
         help="of the source; by default seen from the folder",
     )
-    parser.add_argument(
-        "--classes",
-        metavar="FILE|NAMES",
-        help="file of the class names in the order of labels, one a line; or the names to keep: person,car",
-    )
-    parser.add_argument(
-        "--rename", metavar="FILE.json", help='classes to merge, rename or drop: {"bus": "vehicle", "sky": null}'
-    )
-    parser.add_argument("--boxes-as-masks", action="store_true", help="objects without a mask get their box as one")
-    add_void_argument(parser)
+    add_label_arguments(parser)
     parser.add_argument(
         "--val-fraction",
         type=float,
@@ -59,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no folder {args.source}. Give that of the data set.")
 
     from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab.data.choice import choice_of
     from maxvit_dense.openmmlab.data.formats import FOLDERS, FORMATS, MASKS, find_format
 
     root, by_option = Path(args.source), {name.lower(): name for name in (*FORMATS, MASKS)}
@@ -66,23 +59,19 @@ def main(argv: list[str] | None = None) -> int:
         kind = by_option[args.format] if args.format else find_format(root)
         if kind == FOLDERS:
             return _fail(f"{root} has class folders, which training reads as they are: nothing to convert.")
-        return _convert_masks(args, root) if kind == MASKS else _convert_boxes(args, root, kind)
+        chosen = choice_of(args.classes, args.rename, args.void, args.boxes_as_masks)
+        return _convert_masks(args, root, chosen) if kind == MASKS else _convert_boxes(args, root, kind, chosen)
     except InputError as error:
         return _fail(error)
 
 
-def _convert_boxes(args: argparse.Namespace, root: Path, kind: str) -> int:
+def _convert_boxes(args: argparse.Namespace, root: Path, kind: str, chosen: "Choice") -> int:
     from maxvit_dense.openmmlab.data import convert, formats
 
-    names, listed = _named(args.classes)
     if kind == "COCO":
         formats.check_coco(root)
-    source = formats.FORMATS[kind].read(root, listed, args.val_fraction)
-    if args.rename:
-        source.rename(_renaming(args.rename))
-    if names:
-        source.keep(names)
-    filled = source.boxes_as_masks() if args.boxes_as_masks else 0
+    source = formats.FORMATS[kind].read(root, chosen.names, args.val_fraction)
+    filled = source.choose(chosen)
     convert.write_coco(source, root, args.target, args.copy)
     if source.divided:
         print(f"convert_dataset: {args.val_fraction:.0%} of the images drawn for validation", file=sys.stderr)
@@ -94,42 +83,18 @@ def _convert_boxes(args: argparse.Namespace, root: Path, kind: str) -> int:
     return 0
 
 
-def _convert_masks(args: argparse.Namespace, root: Path) -> int:
+def _convert_masks(args: argparse.Namespace, root: Path, chosen: "Choice") -> int:
     from maxvit_dense.openmmlab.data import convert, mask_check
     from maxvit_dense.openmmlab.data.faults import refuse
 
-    names, listed = _named(args.classes)
-    if args.rename or args.boxes_as_masks or names:
-        return _fail("--rename, --boxes-as-masks and a choice of --classes are about boxes; classes.json names masks'.")
-    folder, labels, faults = mask_check.read_folder(root, args.classes if listed else None, args.void)
+    if args.boxes_as_masks:
+        return _fail(f"--boxes-as-masks is about annotated boxes, and {root} holds masks. Leave it out.")
+    folder, labels, faults = mask_check.read_folder(root, chosen)
     refuse(faults, root, "converted")
     counts = convert.write_masks(folder, labels, args.target, args.copy, args.val_fraction)
     counted = ", ".join(f"{count} {split}" for split, count in counts.items())
-    print(f"{folder.kind} to images and masks in {args.target}: {counted}, {len(labels.named)} classes")
+    print(f"{folder.kind} to images and masks in {args.target}: {counted}, {len(labels.classes)} classes")
     return 0
-
-
-def _named(classes: str | None) -> tuple[list[str], Sequence[str]]:
-    """The classes to keep, or all of a list of them: by whether ``classes`` is a file."""
-    from maxvit_dense.openmmlab.data.sources import read_class_file
-
-    if not classes:
-        return [], ()
-    if os.path.isfile(classes) or classes.endswith((".txt", ".json")):
-        return [], read_class_file(classes)
-    return [name.strip() for name in classes.split(",") if name.strip()], ()
-
-
-def _renaming(path: str) -> dict[str, Any]:
-    from maxvit_dense.errors import InputError
-
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--rename {path} cannot be read ({error}). Correct it.") from error
-    if not isinstance(content, dict) or not all(isinstance(name, str | None) for name in content.values()):
-        raise InputError(f'--rename {path} holds no object of old and new names, such as {{"bus": "vehicle"}}.')
-    return content
 
 
 def _fail(message: object) -> int:

@@ -53,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab import results, run
+    from maxvit_dense.openmmlab.data import choice
 
     try:
         cfg = run.prepare_test(
@@ -61,8 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             overrides=args.cfg_options,
             work_dir=args.work_dir,
             data_root=args.data_root,
-            class_file=args.classes,
-            void=args.void,
+            choice=choice.choice_of(args.classes, args.rename, args.void, args.boxes_as_masks),
             launcher=args.launcher,
             tta=args.tta,
             show_dir=args.show_dir,

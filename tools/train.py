@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab import run
+    from maxvit_dense.openmmlab.data import choice
 
     try:
         cfg = run.prepare_training(
@@ -74,8 +75,7 @@ def main(argv: list[str] | None = None) -> int:
             overrides=args.cfg_options,
             work_dir=args.work_dir,
             data_root=args.data_root,
-            class_file=args.classes,
-            void=args.void,
+            choice=choice.choice_of(args.classes, args.rename, args.void, args.boxes_as_masks),
             bad_boxes=args.bad_boxes,
             clipped=args.clip_boxes,
             resume=args.resume,

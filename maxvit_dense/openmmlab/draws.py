@@ -9,10 +9,11 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS, HOOKS
+from mmengine.registry import HOOKS
 from torch.utils.data import Dataset
 
 from .classification.data import seed_all
+from .data.datasets import training_set
 
 
 class RepeatableImages(Dataset):
@@ -79,7 +80,4 @@ def repeatable_dataset(cfg: Config) -> RepeatableImages | None:
     entry = cfg.train_dataloader.dataset
     if "RepeatableDrawsHook" not in kinds or not by_epoch or not isinstance(entry, dict):
         return None
-    dataset = DATASETS.build(entry)
-    if hasattr(dataset, "full_init"):
-        dataset.full_init()
-    return RepeatableImages(dataset)
+    return RepeatableImages(training_set(entry))

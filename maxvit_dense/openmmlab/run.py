@@ -24,6 +24,7 @@ from . import exact_batches
 from .backbones.dense import check_channels
 from .checkpoint_io import check_fit
 from .config_values import check_values, shown
+from .data.choice import EVERYTHING, Choice
 from .data.coco_check import CLIPPED_SHARE
 from .data.configure import configure_data
 from .data.datasets import class_names
@@ -33,7 +34,7 @@ from .own_files import with_own_files
 from .places import WorkDirLock, check_space, check_writable, make_work_dir, set_work_dir
 from .rehearsal import build_loaders, building, reason, rehearse
 from .results import draw_pictures, save_predictions
-from .schedule import fit_schedule, known_classes
+from .schedule import check_given, fit_schedule, known_classes
 from .start import check_start, resume_path
 from .training_guard import guard_training
 from .tta import augment_test
@@ -69,8 +70,7 @@ def prepare_training(
     overrides: Mapping[str, Any] | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
-    class_file: str | None = None,
-    void: Sequence[int] = (),
+    choice: Choice = EVERYTHING,
     bad_boxes: str = "refuse",
     clipped: float = CLIPPED_SHARE,
     resume: str | None = None,
@@ -89,8 +89,7 @@ def prepare_training(
         work_dir: for checkpoints and logs; by default the config's, else ``./work_dirs/<config name>``.
         data_root: folder to read all data sets from instead of the config's, and the classes with them (see
             ``data.configure.adopt_classes``).
-        class_file: list of the classes of masks, in place of that in their folder.
-        void: values of masks that are ignored.
+        choice: what the command line says of labels: classes to keep, merge or rename, void values, ...
         bad_boxes: "refuse" or "skip" annotated boxes that reach outside their image.
         clipped: share of a box that may do so: it is clipped.
         resume: "auto" for the last checkpoint of the work dir, or a checkpoint's path.
@@ -106,6 +105,7 @@ def prepare_training(
     cfg = load_config(config, overrides, _TRAIN_KEYS)
     set_work_dir(cfg, config, work_dir)
     check_writable(cfg.work_dir)
+    check_given(cfg, overrides, epochs, lr)
     prepare_launch(cfg, launcher)
     if amp:
         _use_amp(cfg)
@@ -119,8 +119,7 @@ def prepare_training(
         cfg,
         _TRAIN_PHASES,
         data_root=data_root,
-        class_file=class_file,
-        void=void,
+        choice=choice,
         overrides=overrides,
         bad_boxes=bad_boxes,
         clipped=clipped,
@@ -150,8 +149,7 @@ def prepare_test(
     overrides: Mapping[str, Any] | None = None,
     work_dir: str | None = None,
     data_root: str | None = None,
-    class_file: str | None = None,
-    void: Sequence[int] = (),
+    choice: Choice = EVERYTHING,
     launcher: str = "none",
     tta: bool = False,
     show_dir: str | None = None,
@@ -162,7 +160,7 @@ def prepare_test(
     Args:
         config: path of the config file.
         checkpoint: weights to evaluate, all of which the config's model must find.
-        overrides, work_dir, data_root, class_file, void, launcher: as of ``prepare_training``.
+        overrides, work_dir, data_root, choice, launcher: as of ``prepare_training``.
         tta: test-time augmentation, see ``tta.augment_test``.
         show_dir: folder for pictures with what was found.
         out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
@@ -177,7 +175,7 @@ def prepare_test(
         if folder:
             check_writable(folder)
     prepare_launch(cfg, launcher)
-    data = dict(data_root=data_root, class_file=class_file, void=void, overrides=overrides)
+    data = dict(data_root=data_root, choice=choice, overrides=overrides)
     configure_data(cfg, _TEST_PHASES, **data, predicted=bool(out), checkpoint=weights)
     model = build_model(cfg)
     _check_heads(cfg, model, _TEST_PHASES)

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DefaultScope
 
 from ..errors import InputError
-from .data.datasets import class_names, evaluators
+from .data.datasets import class_names, evaluators, training_set
 from .launch import world_size
 
 LEAST_STEPS = 3000
@@ -64,14 +64,13 @@ def fit_schedule(
         cfg: as it will be trained, but for this.
         own_data: the data are others than the config's; else only ``epochs`` and ``lr`` change anything.
         overrides: config entries of the command line, by dotted name.
-        epochs, lr: of the command line.
+        epochs, lr: of the command line, which ``check_given`` has passed.
         keep: leave the config's own schedule, but for ``epochs`` and ``lr``.
 
     Raises:
-        InputError: ``epochs`` or ``lr`` is no positive number; they are given twice; there is no train loop to set.
+        InputError: there is no train loop to set.
     """
     given = list(overrides or {})
-    _check_given(cfg, given, epochs, lr)
     fits = own_data and not keep and bool(cfg.get("param_scheduler"))
     said = []
     by_hand = any(key.split(".")[0] in _BY_HAND for key in given)
@@ -91,7 +90,15 @@ def fit_schedule(
         _logger.info("Schedule for these data: %s%s.", ", ".join(said), kept)
 
 
-def _check_given(cfg: Config, given: list[str], epochs: int | None, lr: float | None) -> None:
+def check_given(
+    cfg: Config, overrides: Mapping[str, Any] | None = None, epochs: int | None = None, lr: float | None = None
+) -> None:
+    """Refuse a length or a rate that cannot be, before anyone reads or draws data; arguments as of ``fit_schedule``.
+
+    Raises:
+        InputError: ``epochs`` or ``lr`` is no positive number; they are given twice.
+    """
+    given = list(overrides or {})
     for option, value in (("--epochs", epochs), ("--lr", lr)):
         if value is not None and not (value > 0 and math.isfinite(value)):
             raise InputError(f"{option} is {value}; give a number above zero.")
@@ -108,7 +115,7 @@ def _check_given(cfg: Config, given: list[str], epochs: int | None, lr: float | 
 def _count_images(cfg: Config) -> int:
     """Training images as the data set gives them out, without those that it filters."""
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-        return len(DATASETS.build(cfg.train_dataloader.dataset))
+        return len(training_set(cfg.train_dataloader.dataset, counted=True))
 
 
 def _set_length(cfg: Config, epochs: int | None) -> list[str]:

@@ -21,6 +21,8 @@ from ..data.faults import Fault, found, refuse
 from ..data.image_check import SUFFIXES
 from .shards import ShardReader, damaged_tar, find_shards
 
+# timm reads with Pillow and turns no image.
+AS_TIMM_READS = dict.fromkeys(("rotated image", "rotated WebP"), "unturned image")
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "validation", "valid", "eval", "test")}
 
 
@@ -109,6 +111,12 @@ def class_folders(folder: str) -> tuple[str, ...]:
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
     return tuple(sorted(names, key=natural_key))
+
+
+def pictures(folder: str) -> list[str]:
+    """Paths of the images in the class folders of a split."""
+    folders = [os.path.join(folder, name) for name in class_folders(folder)]
+    return [os.path.join(path, image) for path in folders for image in _images_in(path)]
 
 
 def folder_faults(folder: str) -> list[Fault]:

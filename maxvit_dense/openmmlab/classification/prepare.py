@@ -13,9 +13,10 @@ from ...errors import InputError, listed
 from ...variants import default_cfgs
 from ...weights.safe_load import read_checkpoint
 from ..data.datasets import phase_datasets
+from ..data.pixel_check import check_images
 from ..launch import world_size
 from .data import check_unreadable
-from .folders import compare_classes, find_split, open_reader, read_classes
+from .folders import AS_TIMM_READS, compare_classes, find_split, open_reader, pictures, read_classes
 
 _PHASES = ("train", "val", "test")
 
@@ -75,7 +76,10 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
         if not os.path.isdir(dataset.data_root):
             raise InputError(f"There is no data root {dataset.data_root}. Give the folder with --data-root DIR.")
         split = find_split(dataset.data_root, dataset.split)
-        found.setdefault(phase, (split.path, read_classes(split)))
+        if phase not in found:
+            found[phase] = (split.path, read_classes(split))
+            if split.kind == "folders":  # images that cannot be read are told, or left out, by ImageStreamHook
+                check_images(dict.fromkeys(pictures(split.path)), split.path, {"broken image", *AS_TIMM_READS})
     if "train" in found and "val" in found:
         compare_classes(found["train"][1], found["val"][1], found["train"][0], found["val"][0])
     path, names = next(iter(found.values()))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, listed
+from .choice import adapted
 from .coco_file import MENDED, is_box, is_number, is_polygon, is_text, read_annotations
-from .faults import Fault, found
+from .faults import Fault, found, refuse
 
 # Pixels. Rounding, and tools that count pixels from 1, put honest boxes up to one pixel past the border.
 BORDER_TOLERANCE = 1.0
@@ -37,6 +38,21 @@ def category_names(path: str) -> tuple[str, ...]:
     if twice:
         raise InputError(f"{path} names a category twice: {', '.join(twice)}. Give each its own name, or merge them.")
     return names
+
+
+def chosen_annotations(
+    path: str, pairs: Sequence[Sequence[str]] | None = None, boxes_as_masks: bool = False
+) -> dict[str, Any]:
+    """``read_annotations``, as ``choice.adapted`` has it.
+
+    Raises:
+        InputError: as both, and ``category_names``.
+    """
+    content = read_annotations(path)
+    if pairs is not None:
+        category_names(path)
+        refuse(found({"category entry": _broken_records(content["categories"], _CATEGORY_KEYS)}), path)
+    return adapted(content, pairs, boxes_as_masks)
 
 
 def inspect_coco(

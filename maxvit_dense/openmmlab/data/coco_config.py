@@ -74,6 +74,24 @@ def _point(cfg: Config, phase: str, split: CocoSplit, root: Path) -> None:
             evaluator["ann_file"] = str(split.path)
 
 
+def read_through(cfg: Config, phases: Iterable[str], problem: str, **options: Any) -> None:
+    """Have COCO data sets and metrics of ``phases`` read their files with ``options`` of ``CocoFileDataset``.
+
+    Raises:
+        InputError: ``problem``, and that some kind of them reads files in its own way.
+    """
+    for phase in tuple(phases):
+        entries = [dataset for _, dataset, _ in coco_files(cfg, (phase,))]
+        entries += [entry for entry in evaluators(cfg, (phase,)) if phase != "train" and entry.get("ann_file")]
+        for entry in entries:
+            kind = _bare(entry["type"])
+            if kind not in {*_SHARED, *_SHARED.values()}:
+                raise InputError(f"{problem}, and labels of {kind} follow the file. Write it as the model has it.")
+            entry.update(options, type=_SHARED.get(kind, kind))
+    importlib.import_module(_MODULE)
+    import_in(cfg, _MODULE)
+
+
 def share_files(cfg: Config, phases: Iterable[str]) -> None:
     """Have mmdet's own COCO data sets and metrics read what the checks read: one parse of each file a process."""
     phases, uses = tuple(phases), Counter()
@@ -86,7 +104,8 @@ def share_files(cfg: Config, phases: Iterable[str]) -> None:
             path = evaluator.get("ann_file") or ""
             if _bare(evaluator["type"]) in _SHARED and os.path.isfile(path) and not is_remote(path):
                 evaluator["type"] = _SHARED[_bare(evaluator["type"])]
-            uses[path] += phase in phases and evaluator["type"] in _SHARED.values()
+            # Evaluators are built twice: to see whether they can be, and by the Runner.
+            uses[path] += 2 * (phase in phases and evaluator["type"] in _SHARED.values())
     if uses.total():
         importlib.import_module(_MODULE)
         import_in(cfg, _MODULE)

@@ -33,8 +33,9 @@ _uses: Counter[str] = Counter()  # by real path
 def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     """Content of a COCO annotation file of sound outline; parsed once, until it changes or ``keep_annotations``.
 
-    Put right, and told under ``MENDED``: no ``iscrowd`` (0), no ``area`` or one of 0 (that of the polygons or the
-    box), corners swapped (a negative width or height), backslashes in ``file_name``.
+    Put right, and told under ``MENDED``: no ``iscrowd`` (0), no ``bbox`` (that around the polygons), no ``area`` or
+    one of 0 (that of the polygons or the box), corners swapped (a negative width or height), backslashes in
+    ``file_name``.
 
     Nobody may change what is returned: others are given the same.
 
@@ -102,30 +103,41 @@ def _parse(path: str) -> dict[str, Any]:
         )
     if not content["images"]:
         raise InputError(f"{path} lists no images. Export it again, or name another annotation file.")
-    content[MENDED] = _mend(content)
+    content[MENDED] = _mend(content, Path(path).parent)
     return content
 
 
 # What has one right answer.
 
 
-def _mend(content: dict[str, Any]) -> dict[str, list[str]]:
+def _mend(content: dict[str, Any], folder: Path) -> dict[str, list[str]]:
     places = defaultdict(list)
-    for image in content["images"]:
-        name = image.get("file_name") if isinstance(image, dict) else None
-        if isinstance(name, str) and "\\" in name:
-            places["backslash"].append(name)
-            image["file_name"] = name.replace("\\", "/")
+    named = [image for image in content["images"] if isinstance(image, dict) and is_text(image.get("file_name"))]
+    windows = [image for image in named if "\\" in image["file_name"]]
+    if windows and not _is_near(windows[0]["file_name"], folder):
+        places["backslash"] = [image["file_name"] for image in windows]
+        for image in windows:
+            image["file_name"] = image["file_name"].replace("\\", "/")
     for entry in content["annotations"]:
         if isinstance(entry, dict):
             _mend_annotation(entry, places)
     return dict(places)
 
 
+def _is_near(name: str, folder: Path) -> bool:
+    """Whether a file of that very name lies where images may: a backslash is part of it then."""
+    folders = [folder, folder.parent, *folder.parent.glob("*/"), *folder.parent.glob("*/*/")]
+    return any(os.path.isfile(each / name) for each in folders)
+
+
 def _mend_annotation(entry: dict[str, Any], places: dict[str, list[str]]) -> None:
     if "iscrowd" not in entry:
         entry["iscrowd"] = 0
         places["no iscrowd"].append(str(entry.get("id")))
+    shape = entry.get("segmentation")
+    if not entry.get("bbox") and isinstance(shape, list) and shape and all(map(is_polygon, shape)):
+        entry["bbox"] = surrounding_box(shape)
+        places["no box"].append(str(entry.get("id")))
     if not is_box(entry.get("bbox")):
         return
     x, y, width, height = entry["bbox"]
@@ -150,6 +162,12 @@ def is_box(box: Any) -> bool:
 def is_polygon(numbers: Any) -> bool:
     """x and y of three points or more."""
     return isinstance(numbers, list) and len(numbers) >= 6 and not len(numbers) % 2 and all(map(is_number, numbers))
+
+
+def surrounding_box(polygons: list[list[float]]) -> list[float]:
+    """The box (x, y, width, height) around polygons."""
+    xs, ys = ([number for polygon in polygons for number in polygon[start::2]] for start in (0, 1))
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
 
 
 def area(entry: dict[str, Any]) -> float:

@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...files import written_aside
 from .coco_check import inspect_coco
 from .faults import found, refuse
-from .mask_data import Labels, pair_files
+from .mask_data import Labels, labels_of_colours, pair_files
 from .mask_layouts import SPLITS, MaskFolder
 from .sources import VAL_FRACTION, SourceSet, divide
 
@@ -62,7 +62,7 @@ def write_masks(
 
     Args:
         folder: of ``mask_layouts.find_mask_folder``; its faults are for ``mask_check`` to find.
-        labels: what the values in the masks mean; they stay as they are.
+        labels: what the values in the masks mean; they stay as they are, but that colours become values.
         target, copy: as of ``write_coco``.
         val_fraction: of the images, drawn for validation where there is no such split.
 
@@ -82,14 +82,19 @@ def write_masks(
     if not members.get("val"):
         members = divide(members["train"], val_fraction, SourceSet(folder.kind))
     names = {str(value): name for value, name in labels.named.items()} | {str(v): None for v in sorted(labels.void)}
-    with _written(folder.root, target, dict(source=folder.kind, classes=list(labels.named.values()))) as partial:
+    with _written(folder.root, target, dict(source=folder.kind, classes=list(labels.classes))) as partial:
         for split, files in members.items():
             for kind in ("images", "masks"):
                 (partial / kind / split).mkdir(parents=True)
             for image, mask in files:
                 name = "_".join(image.relative_to(folder.splits.get(split, folder.splits["train"]).images).parts)
                 _place(image, partial / "images" / split / name, copy)
-                _place(mask, partial / "masks" / split / Path(name).with_suffix(mask.suffix).name, copy)
+                path = partial / "masks" / split / Path(name).with_suffix(mask.suffix).name
+                if folder.colours:
+                    with Image.open(mask) as opened:
+                        Image.fromarray(labels_of_colours(opened, folder.colours)).save(path, "PNG")
+                else:
+                    _place(mask, path, copy)
         (partial / "classes.json").write_text(json.dumps(names, ensure_ascii=False, indent=2), encoding="utf-8")
     return {split: len(files) for split, files in members.items()}
 

@@ -3,17 +3,19 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import InputError
-from ..classification.folders import class_folders, folder_faults
-from .coco_check import MIN_SIZE, category_names, inspect_coco, training_faults
-from .coco_file import UNANNOTATED, find_coco, keep_annotations, read_annotations
+from ..classification.folders import AS_TIMM_READS, class_folders, folder_faults
+from .choice import EVERYTHING, Choice, new_names
+from .coco_check import MIN_SIZE, category_names, chosen_annotations, inspect_coco, training_faults
+from .coco_file import UNANNOTATED, find_coco, keep_annotations
 from .faults import found
 from .formats import FOLDERS, FORMATS, MASKS, find_format, split_folders
 from .image_check import SUFFIXES, size_faults
 from .mask_check import check_mask_folder
-from .sources import VAL_FRACTION, read_class_file
+from .sources import VAL_FRACTION
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
 
 _FILTERED = dict(min_size=MIN_SIZE, filter_empty_gt=True)  # as the configs' data sets do
@@ -21,20 +23,18 @@ _FILTERED = dict(min_size=MIN_SIZE, filter_empty_gt=True)  # as the configs' dat
 
 def check_dataset(
     root: str | os.PathLike,
-    class_file: str | os.PathLike | None = None,
+    choice: Choice = EVERYTHING,
     decode: bool = True,
     progress: Progress = lambda split, done, total: None,
-    void: Iterable[int] = (),
 ) -> Report:
     """Recognise the layout of the data set in ``root`` and read all of it.
 
     Args:
         root: folder in any layout that ``formats`` knows.
-        class_file: names in the order of labels, for layouts whose files may not have them: one a line, or a JSON
-            list; for masks also a JSON object of value and name.
+        choice: of classes; its ``file`` has the names in the order of labels, for layouts whose files may not have
+            them: one a line, or a JSON list; for masks also a JSON object of value and name.
         decode: read the pixels of all images; else only their headers, which misses truncated files.
         progress: called with the split, and images done and in all.
-        void: values of masks that are ignored.
 
     Raises:
         InputError: the layout is not known, or so broken that nothing can be counted.
@@ -42,23 +42,24 @@ def check_dataset(
     root = Path(root)
     name = find_format(root)
     if name == MASKS:
-        return check_mask_folder(root, class_file, decode, progress, void)
-    classes = read_class_file(class_file) if class_file else ()
+        return check_mask_folder(root, choice, decode, progress)
     if name == FOLDERS:
-        return _folders(root, classes, decode, progress)
-    return (_coco if name == "COCO" else _source)(root, classes, decode, progress)
+        return _folders(root, choice.names, decode, progress)
+    return (_coco if name == "COCO" else _source)(root, choice, decode, progress)
 
 
 # COCO, and what is read as if it were.
 
 
-def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
-    splits, names = [], None
-    for found_split in find_coco(root):
+def _coco(root: Path, choice: Choice, decode: bool, progress: Progress) -> Report:
+    splits, names, parts = [], None, find_coco(root)
+    pairs = choice.of_named([str(part.path) for part in parts], category_names)
+    for found_split in parts:
         split = SplitReport(found_split.name, "boxes")
         splits.append(split)
         try:
-            content, own = read_annotations(found_split.path), list(classes or category_names(str(found_split.path)))
+            content = chosen_annotations(str(found_split.path), pairs, choice.boxes_as_masks)
+            own = new_names(pairs) if pairs else list(category_names(str(found_split.path)))
         except InputError as error:
             split.faults += found({"annotation file": [str(error).removesuffix(".")]})
             continue
@@ -68,13 +69,14 @@ def _coco(root: Path, classes: Sequence[str], decode: bool, progress: Progress) 
         if own != names:
             split.faults += found({"other categories": sorted({*own} ^ {*names}) or ["another order"]})
         _inspect(split, content, own, found_split.images, decode, progress, found_split.split)
-    add_absent(splits, [each.split for each in find_coco(root)])
+    add_absent(splits, [part.split for part in parts])
     keep_annotations({})
     return Report("COCO", names or [], splits)
 
 
-def _source(root: Path, classes: Sequence[str], decode: bool, progress: Progress) -> Report:
-    source = FORMATS[find_format(root)].read(root, classes, VAL_FRACTION)
+def _source(root: Path, choice: Choice, decode: bool, progress: Progress) -> Report:
+    source = FORMATS[find_format(root)].read(root, choice.names, VAL_FRACTION)
+    source.choose(choice)
     splits = []
     for name, items in source.splits.items():
         split = SplitReport(name, "boxes")
@@ -137,6 +139,7 @@ def _folders(root: Path, classes: Sequence[str], decode: bool, progress: Progres
         split.faults += found({"class folders": sorted({*own} ^ {*names})}) + folder_faults(folder)
         _read_folders(split, [folder / each for each in own], names)
         split.read_images(decode, progress)
+        split.faults = [replace(each, kind=AS_TIMM_READS.get(each.kind, each.kind)) for each in split.faults]
         splits.append(split)
     add_absent(splits)
     return Report("ImageFolder", names, splits)

@@ -1,5 +1,6 @@
 """The data sets of a config: where their files lie, whether they can be used, which boxes are left out."""
 
+import copy
 import logging
 import os
 import sys
@@ -12,13 +13,14 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ...errors import InputError
-from .coco_check import CLIPPED_SHARE, absent_files, inspect_coco, share_outside, training_faults
+from .coco_check import CLIPPED_SHARE, absent_files, chosen_annotations, inspect_coco, share_outside, training_faults
 from .coco_file import UNANNOTATED, read_annotations
 from .faults import found, refuse
 from .mask_data import Labels
 from .mask_layouts import IGNORED_LABEL
 from .pixel_check import add_check, check_images, check_masks, reads_as_usual
 
+COUNTED: list[tuple[ConfigDict, Any]] = []  # of ``training_set``
 PHASES = ("train", "val", "test")
 _COCO_LOADER = "mmdet.datasets.coco"
 
@@ -72,6 +74,22 @@ def class_names(cfg: Config, phases: Iterable[str]) -> list[tuple[str, ...]]:
         dataset_class = dataset_type(dataset["type"], cfg.get("default_scope"))
         found.append(tuple(dataset_class._load_metainfo(dataset.get("metainfo")).get("classes", ())))
     return found
+
+
+def training_set(entry: ConfigDict, counted: bool = False) -> Any:
+    """Build a data set, or take the one that was built to be counted: COCO's takes half a minute.
+
+    Args:
+        entry: of a config.
+        counted: keep it for the next who asks for the same.
+    """
+    kept = [dataset for own, dataset in COUNTED if own == entry]
+    COUNTED.clear()
+    dataset = kept[0] if kept else DATASETS.build(entry)
+    if hasattr(dataset, "full_init"):
+        dataset.full_init()
+    COUNTED.extend([(copy.deepcopy(entry), dataset)] if counted else [])
+    return dataset
 
 
 def coco_files(cfg: Config, phases: Iterable[str]) -> Iterator[tuple[str, ConfigDict, str]]:
@@ -145,8 +163,8 @@ def _check_coco(
     dataset: ConfigDict, dataset_class: type, phase: str, bad_boxes: str, clipped: float, predicted: bool
 ) -> None:
     training = phase == "train"
-    path = _joined(dataset, dataset.get("ann_file", ""))
-    content, prefix = read_annotations(path), dataset.get("data_prefix", {}).get("img", "")
+    path, prefix = _joined(dataset, dataset.get("ann_file", "")), dataset.get("data_prefix", {}).get("img", "")
+    content = chosen_annotations(path, dataset.get("categories"), dataset.get("boxes_as_masks", False))
     faults = inspect_coco(
         content,
         image_dir=_joined(dataset, prefix),
@@ -155,8 +173,6 @@ def _check_coco(
         evaluated=not training,
         clipped=clipped,
     )
-    if dataset_class.__name__ == "OrderedCocoDataset":  # which numbers labels by its classes
-        faults = [fault for fault in faults if fault.kind != "category order"]
     if content.get(UNANNOTATED) and not predicted:
         refuse(found({"unannotated": [os.path.basename(path)]}), path)
     refuse((fault for fault in faults if (bad_boxes, fault.kind) != ("skip", "box outside")), path)
@@ -214,8 +230,8 @@ def _labels(reader: Any, records: list[dict[str, Any]]) -> Labels:
         values = np.where((values == 0) | (values == IGNORED_LABEL), IGNORED_LABEL, values - 1)
     moved, names = records[0].get("label_map") or {}, reader.metainfo["classes"]
     label = [moved.get(int(value), int(value)) for value in values]
-    by_label = {number: value for value, number in reversed(list(enumerate(label))) if number < len(names)}
-    named = {by_label[number]: name for number, name in enumerate(names) if number in by_label}
+    by_label = sorted((number, value) for value, number in enumerate(label) if number < len(names))
+    named = {value: names[number] for number, value in by_label}
     return Labels(named, frozenset(value for value, number in enumerate(label) if number == IGNORED_LABEL))
 
 

@@ -52,7 +52,7 @@ _KINDS = {
     ),
     "no segmentation": _Kind(
         "annotations without a segmentation",
-        "Train a model of boxes (RetinaNet, DINO), or let boxes stand for them: convert-dataset --boxes-as-masks.",
+        "Train a model of boxes (RetinaNet, DINO), or let boxes stand for them: --boxes-as-masks.",
     ),
     "flat polygon": _Kind(
         "segmentations are one list of numbers, not a list of polygons", f"Put it in brackets once more. {_FIX}"
@@ -69,8 +69,10 @@ _KINDS = {
     # Put right on reading
     "backslash": _Kind("file names with backslashes", "They are read as slashes.", False),
     "no iscrowd": _Kind("annotations without iscrowd", "0 is taken.", False),
+    "no box": _Kind("annotations without a box", "That around the polygons is taken.", False),
     "no area": _Kind("annotations without an area", "That of the polygons or the box is taken.", False),
     "swapped corners": _Kind("boxes with swapped corners", "They are read the right way round.", False),
+    "oriented box": _Kind("oriented boxes, as all are rectangles", "The upright box around each is taken.", False),
     # What training leaves out
     "small image": _Kind(
         "images have a side under {least} pixels, and training leaves them out",
@@ -147,6 +149,11 @@ _KINDS = {
         "WebP images whose EXIF orientation training does not follow, though viewers do",
         "Save them upright, as JPEG or PNG.",
     ),
+    "unturned image": _Kind(
+        "images with an EXIF orientation, which the training of classifiers does not follow, though viewers do",
+        "Save them upright.",
+        False,
+    ),
     "rotated image": _Kind("images with an EXIF orientation", "Training reads them upright.", False),
     "CMYK image": _Kind("CMYK images", "Training reads them as RGB without their colour profile.", False),
     "transparent image": _Kind("images with an alpha channel", "Training drops it: hidden colours appear.", False),
@@ -158,7 +165,8 @@ _KINDS = {
     "broken mask": _Kind("masks cannot be read", "Export them again."),
     "colour mask": _Kind(
         "masks hold colours or more than 8 bits, not labels",
-        "Write one channel of 8 bits, or a palette: its indices are the labels.",
+        "Write one channel of 8 bits, or a palette: its indices are the labels. convert-dataset does so where a "
+        "labelmap.txt, as CVAT writes it, names the colours.",
     ),
     "lossy mask": _Kind("masks are JPEG files, which changes labels", "Export them as PNG."),
     "mask size": _Kind("masks are of another size than their image as training reads it", "Export them again."),

@@ -8,10 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .coco_file import is_number
+from .coco_file import is_number, surrounding_box
 from .image_check import SUFFIXES, ImageFacts
-from .sources import SourceSet, add, settle_classes, split_of
-from .voc import settle_splits
+from .sources import SourceSet, compare_size, fill, settle_classes, split_of
 
 _LOOKED_INTO = 20  # files, to see whether they are annotations
 _CORNERS = 32  # of the polygon that stands for a circle
@@ -28,18 +27,14 @@ def read_labelme(root: Path, classes: Sequence[str] = (), val_fraction: float = 
     Splits as of ``voc.read_labelimg``; arguments and errors as of ``voc.read_voc``. Shapes of one ``group_id`` are one
     object. Points and lines have no area and are told as broken annotations.
     """
-    source, by_split, pairs = SourceSet("labelme"), defaultdict(list), {}
+    source, by_split = SourceSet("labelme"), defaultdict(list)
     for path in _files(root):
         image = _image_of(path)
         if image is None:
             source.places["absent image"].append(f"that of {path.relative_to(root)}")
             continue
-        pairs[image] = path
-        by_split[split_of(path, root)].append(image)
-    for split, members in settle_splits(by_split, val_fraction, source).items():
-        source.splits[split] = []
-        for image in members:
-            add(source, split, image.stem, image, pairs[image], _read_shapes)
+        by_split[split_of(path, root)].append((image.stem, image, path))
+    fill(source, by_split, val_fraction, _read_shapes)
     settle_classes(source, classes)
     return source
 
@@ -70,18 +65,13 @@ def _read_shapes(path: Path, facts: ImageFacts, source: SourceSet) -> list[dict[
         source.places["broken annotation"].append(f"{path.name} ({type(error).__name__}: {error})")
         return []
     size = content.get("imageWidth"), content.get("imageHeight")
-    if all(size) and size != (facts.width, facts.height):
-        source.places["image size"].append(
-            f"{path.name} (annotated {size[0]}x{size[1]}, read {facts.width}x{facts.height})"
-        )
+    compare_size(source, path, size, facts)
     objects: dict[Any, dict[str, Any]] = {}
     for number, (name, group, polygon) in enumerate(shapes):
         key = (name, str(group)) if group is not None else number
         objects.setdefault(key, dict(name=name, segmentation=[]))["segmentation"].append(polygon)
     for entry in objects.values():
-        xs = [x for polygon in entry["segmentation"] for x in polygon[::2]]
-        ys = [y for polygon in entry["segmentation"] for y in polygon[1::2]]
-        entry["bbox"] = [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+        entry["bbox"] = surrounding_box(entry["segmentation"])
     return list(objects.values())
 
 

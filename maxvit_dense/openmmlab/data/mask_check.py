@@ -1,15 +1,16 @@
 """Reads the masks of a data set before anyone trains on it. Needs Pillow and numpy only."""
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
+from functools import partial
 from pathlib import Path
 
 from ...errors import InputError, listed
+from .choice import Choice
 from .faults import Fault, found
 from .image_check import ImageFacts, read_many
-from .mask_data import LABEL_MODES, Labels, MaskFacts, pair_files, read_labels, read_mask, repeated_names
+from .mask_data import LABEL_MODES, Labels, MaskFacts, pair_files, read_labels, read_mask
 from .mask_layouts import IGNORED_LABEL, MaskFolder, SplitFiles, find_mask_folder
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
 
@@ -67,31 +68,27 @@ def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled:
     return ("empty mask", "") if mask.values <= unlabelled else ("", "")
 
 
-def check_mask_folder(
-    root: Path, class_file: str | os.PathLike | None, decode: bool, progress: Progress, void: Iterable[int] = ()
-) -> Report:
+def check_mask_folder(root: Path, choice: Choice, decode: bool, progress: Progress) -> Report:
     """Read all of a folder of images and masks; arguments as of ``dataset_check.check_dataset``."""
-    folder, labels, splits = _read(root, class_file, void, decode, progress)
-    if folder.known and not folder.class_file and not class_file:
+    folder, labels, splits = _read(root, choice, decode, progress)
+    if folder.known and not folder.class_file and not choice.file:
         remark = f"the classes of {folder.kind}; {folder.convention}"
-    elif folder.class_file or class_file:
+    elif folder.class_file or choice.file:
         remark = f"{folder.convention}, as far as the list of classes does not name them"
     else:
         remark = f"no list of classes, so each value is one; {folder.convention}"
     add_absent(splits)
-    return Report(folder.kind, list(labels.named.values()), splits, remark)
+    return Report(folder.kind, list(labels.classes), splits, remark)
 
 
-def read_folder(
-    root: Path, class_file: str | os.PathLike | None, void: Iterable[int] = ()
-) -> tuple[MaskFolder, Labels, list[Fault]]:
-    """A folder of images and masks, what its values mean, and all of its faults but that of a split that is missing."""
-    folder, labels, splits = _read(root, class_file, void, False, lambda *_: None)
+def read_folder(root: Path, choice: Choice) -> tuple[MaskFolder, Labels, list[Fault]]:
+    """A folder to convert, what its values mean, and all of its faults but that of a split that is missing."""
+    folder, labels, splits = _read(root, choice, False, lambda *_: None, by_colour=True)
     return folder, labels, [fault for split in splits for fault in split.faults]
 
 
 def _read(
-    root: Path, class_file: str | os.PathLike | None, void: Iterable[int], decode: bool, progress: Progress
+    root: Path, choice: Choice, decode: bool, progress: Progress, by_colour: bool = False
 ) -> tuple[MaskFolder, Labels, list[SplitReport]]:
     folder = find_mask_folder(root)
     if folder is None or not folder.splits:
@@ -99,20 +96,23 @@ def _read(
             f"{root} has no folders of images and masks called train and val (training, validation, valid). Divide "
             "both alike."
         )
-    labels = read_labels(folder, class_file, void)
+    labels = read_labels(folder, choice.file, choice.void)
     splits, read = [], []
     for name, files in folder.splits.items():
-        split, masks = _read_split(name, files, decode, progress)
+        split, masks = _read_split(name, files, decode, progress, folder.colours if by_colour else {})
         splits.append(split)
         read.append(masks)
     if not labels.named:
         labels = found_labels(folder, [facts for masks in read for _, facts, _ in masks], labels.void)
+    labels = labels.chosen(choice)
     for split, masks in zip(splits, read, strict=True):
         split.faults += mask_faults(masks, labels, folder.first)
         split.histogram = Counter(
-            label for _, facts, _ in masks for label, value in enumerate(labels.named) if value in facts.values
+            labels.classes.index(name)
+            for _, facts, _ in masks
+            for name in {name for value, name in labels.named.items() if value in facts.values}
         )
-    splits[0].faults += class_faults(labels.named)
+    splits[0].faults += class_faults(labels)
     return folder, labels, splits
 
 
@@ -125,14 +125,17 @@ def found_labels(folder: MaskFolder, masks: Iterable[MaskFacts], void: Set[int] 
     return Labels({value: f"value {value}" for value in classes}, frozenset(void))
 
 
-def class_faults(named: Mapping[int, str]) -> list[Fault]:
+def class_faults(labels: Labels) -> list[Fault]:
     """Faults of a list of classes."""
-    lonely = list(named.values()) if len(named) == 1 else []
-    return found({"class twice": repeated_names(named.values()), "one class": lonely})
+    return found({"class twice": labels.twice, "one class": labels.classes if len(labels.classes) == 1 else ()})
 
 
 def _read_split(
-    name: str, files: SplitFiles, decode: bool, progress: Progress
+    name: str,
+    files: SplitFiles,
+    decode: bool,
+    progress: Progress,
+    colours: Mapping[tuple[int, int, int], int],
 ) -> tuple[SplitReport, list[tuple[str, MaskFacts, ImageFacts]]]:
     pairs = pair_files(files.images, files.masks, files.endings, files.listed)
     split = SplitReport(name, "masks")
@@ -148,7 +151,7 @@ def _read_split(
     )
     images = split.read_images(decode, progress)
     paired = [(sample.mask, images[sample.path]) for sample in split.samples if sample.mask and sample.path in images]
-    facts = read_many(read_mask, [mask for mask, _ in paired])
+    facts = read_many(partial(read_mask, colours=colours), [mask for mask, _ in paired])
     return split, [(mask.name, fact, image) for (mask, image), fact in zip(paired, facts, strict=True)]
 
 

@@ -7,6 +7,7 @@ an object) stands above that; 0 and 255 are then ignored unless it names them.
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import InputError
+from .choice import Choice, read_class_file
 from .image_check import SUFFIXES
-from .mask_layouts import IGNORED_LABEL, MaskFolder
-from .sources import read_class_file
+from .mask_layouts import IGNORED_LABEL, MaskFolder, names_in
 
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
 LABEL_MODES = ("L", "P", "1")  # one byte a pixel, or less
@@ -29,17 +30,35 @@ class Labels:
     """What values in masks mean.
 
     Attributes:
-        named: class name by value, in the order of labels.
+        named: class name by value, in the order of labels; values of one name are one class.
         void: other values that are ignored, beside 0 and 255 where they are no classes.
+        twice: names that a list of names has more than once.
     """
 
     named: Mapping[int, str]
     void: frozenset[int] = frozenset()
+    twice: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.named.values()))
 
     @property
     def unlabelled(self) -> frozenset[int]:
         """All values that are no class and may occur."""
         return (frozenset({0, IGNORED_LABEL}) | self.void) - self.named.keys()
+
+    def chosen(self, choice: Choice) -> "Labels":
+        """As a choice of classes has them; values of those that are left out are ignored.
+
+        Raises:
+            InputError: as ``Choice.pairs``.
+        """
+        if not choice.selects:
+            return self
+        pairs = choice.pairs(self.classes)
+        named = {value: name for old, name in pairs for value, own in self.named.items() if own == old}
+        return Labels(named, self.void | (self.named.keys() - named.keys()), self.twice)
 
 
 @dataclass
@@ -88,7 +107,7 @@ def pair_files(
     if not images.keys() & masks.keys():
         masks = _without_ending(masks, images)
     if listed:
-        names = [_bare(line) for line in Path(listed).read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = names_in(listed, folders=True)
         # A listed name without its image stays, so that it is missed.
         images = {name: images.get(name, Path(image_dir) / f"{name}.jpg") for name in names}
         masks = {name: masks[name] for name in names if name in masks}
@@ -101,7 +120,8 @@ def read_labels(folder: MaskFolder, class_file: str | os.PathLike | None = None,
     Args:
         folder: whose ``classes.json`` or ``classes.txt`` is read.
         class_file: read instead. Lists are one name a line, or JSON: a list of names, which count from
-            ``folder.first``, or an object of value and name, or null for a value that is ignored.
+            ``folder.first``, or an object of value and name, or null for a value that is ignored; values of one name
+            are one class.
         void: values that are ignored too.
 
     Raises:
@@ -112,8 +132,10 @@ def read_labels(folder: MaskFolder, class_file: str | os.PathLike | None = None,
     if path is None:
         return Labels({value: name for value, name in folder.known.items() if value not in void}, folder.void | void)
     content = _json_object(path) if path.suffix == ".json" else None
+    twice = ()
     if content is None:
         named = dict(enumerate(read_class_file(path), folder.first))
+        twice = tuple(sorted(name for name, count in Counter(named.values()).items() if count > 1))
     else:
         read = {_byte(value, path): name for value, name in content.items()}
         void |= {value for value, name in read.items() if name is None}
@@ -126,20 +148,22 @@ def read_labels(folder: MaskFolder, class_file: str | os.PathLike | None = None,
             f"The void value {both[0]} is class {named[both[0]]!r} by {path}. Leave it out of one of them: in JSON, "
             f'{{"{both[0]}": null}} says that it is void.'
         )
-    return Labels(named, void | (folder.void - named.keys()))
+    return Labels(named, void | (folder.void - named.keys()), twice)
 
 
-def repeated_names(names: Iterable[str]) -> list[str]:
-    names = list(names)
-    return sorted({name for name in names if names.count(name) > 1})
+def read_mask(path: str | os.PathLike, colours: Mapping[tuple[int, int, int], int] | None = None) -> MaskFacts:
+    """Look at all pixels of a mask, as training's loader reads them; never raises for what is in it.
 
-
-def read_mask(path: str | os.PathLike) -> MaskFacts:
-    """Look at all pixels of a mask, as training's loader reads them; never raises for what is in it."""
+    Args:
+        path: of the file.
+        colours: value by colour, of a mask that will be converted by ``labels_of_colours``.
+    """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large mask is a finding, not an attack
     try:
         with Image.open(path) as mask:
             lossy = mask.format in ("JPEG", "MPO")
+            if colours and not lossy:
+                return MaskFacts(mask.size, frozenset(np.unique(labels_of_colours(mask, colours)).tolist()))
             if mask.mode not in LABEL_MODES or lossy:
                 return MaskFacts(mask.size, mode=mask.mode, lossy=lossy)
             counts = np.bincount(np.asarray(mask, np.uint8).ravel(), minlength=len(_BYTE))
@@ -148,6 +172,21 @@ def read_mask(path: str | os.PathLike) -> MaskFacts:
         return MaskFacts(reason=str(error))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def labels_of_colours(mask: Image.Image, colours: Mapping[tuple[int, int, int], int]) -> np.ndarray:
+    """The value (H, W), uint8, of each pixel's colour.
+
+    Raises:
+        ValueError: a colour without a value.
+    """
+    pixels = np.asarray(mask.convert("RGB")).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    found, places = np.unique(pixels, return_inverse=True)
+    values = [colours.get((code >> 16, code >> 8 & 255, code & 255)) for code in found.tolist()]
+    if None in values:
+        code = int(found[values.index(None)])
+        raise ValueError(f"colour {code >> 16},{code >> 8 & 255},{code & 255} is not in labelmap.txt")
+    return np.array(values, np.uint8)[places].reshape(pixels.shape)
 
 
 def _by_stem(folder: Path, ending: str) -> tuple[dict[str, Path], list[str]]:
@@ -164,13 +203,6 @@ def _by_stem(folder: Path, ending: str) -> tuple[dict[str, Path], list[str]]:
                 twice.append(f"{found[stem].name} and {path.name}")
             found[stem] = path
     return found, twice
-
-
-def _bare(line: str) -> str:
-    """A name of a list without the suffix of an image."""
-    name = line.split()[0]
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in SUFFIXES else name
 
 
 def _without_ending(masks: dict[str, Path], images: dict[str, Path]) -> dict[str, Path]:

@@ -22,13 +22,21 @@ class MaskFolderDataset(BaseSegDataset):
         values: value in the masks of each class, in the order of labels. 0 and 255 are ignored where they are none
             of them; any other value is an error (``pixel_check.CheckLoaded``).
         void: other values that are ignored.
+        merged: (value, label) of other values of a class.
         endings: what names of images and masks have more than the one that they share.
         kwargs: of ``BaseSegDataset``; its ``ann_file`` lists the names to read, one a line.
     """
 
-    def __init__(self, values: Sequence[int], void: Sequence[int] = (), endings: Sequence[str] = ("", ""), **kwargs):
-        self.values, self.void, self.endings = tuple(values), tuple(void), tuple(endings)
-        from_one = self.values == tuple(range(1, len(self.values) + 1)) and not self.void
+    def __init__(
+        self,
+        values: Sequence[int],
+        void: Sequence[int] = (),
+        endings: Sequence[str] = ("", ""),
+        merged: Sequence[Sequence[int]] = (),
+        **kwargs: Any,
+    ):
+        self.values, self.void, self.endings, self.merged = tuple(values), tuple(void), tuple(endings), dict(merged)
+        from_one = self.values == tuple(range(1, len(self.values) + 1)) and not (self.void or self.merged)
         super().__init__(reduce_zero_label=from_one, **kwargs)
 
     def load_data_list(self) -> list[dict[str, Any]]:
@@ -58,5 +66,5 @@ class MaskFolderDataset(BaseSegDataset):
         # A value between the labels must not pass for one of them.
         moved = {value: MOST_CLASSES for value in range(len(self.values))} | {0: IGNORED_LABEL}
         moved |= dict.fromkeys(self.void, IGNORED_LABEL)
-        moved |= {value: label for label, value in enumerate(self.values)}
+        moved |= {value: label for label, value in enumerate(self.values)} | self.merged
         return {value: label for value, label in moved.items() if value != label} or None

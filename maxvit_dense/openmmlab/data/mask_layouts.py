@@ -4,15 +4,17 @@ images/train/a.jpg        masks/train/a.png (classes from 0), annotations/train/
 img_dir/train/a.jpg       ann_dir/train/a.png                                      mmsegmentation
 train/a.jpg               trainannot/a.png, train_labels/a.png, train_masks/a.png  CamVid
 leftImg8bit/train/c/a_leftImg8bit.png    gtFine/train/c/a_gtFine_labelIds.png      Cityscapes
-JPEGImages/a.jpg          SegmentationClass/a.png, ImageSets/Segmentation/train.txt    VOC
+JPEGImages/a.jpg          SegmentationClass/a.png, ImageSets/Segmentation/train.txt    VOC; with labelmap.txt CVAT's
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import InputError
+from .image_check import SUFFIXES
 
 IGNORED_LABEL = 255  # of masks: no class, no loss
 SPLITS = {"train": ("training", "train"), "val": ("validation", "val", "valid")}
@@ -62,6 +64,7 @@ class MaskFolder:
         first: the value that classes count from where no list says more.
         known: class name by value, of a data set that comes without a list.
         void: values that are ignored beside 255.
+        colours: value by colour (red, green, blue), of masks that are to be converted.
     """
 
     root: Path
@@ -71,6 +74,7 @@ class MaskFolder:
     first: int = 0
     known: Mapping[int, str] = field(default_factory=dict)
     void: frozenset[int] = frozenset()
+    colours: Mapping[tuple[int, int, int], int] = field(default_factory=dict)
 
     def split(self, name: str) -> SplitFiles:
         """The files of "train" or "val".
@@ -167,8 +171,21 @@ def _voc(root: Path) -> MaskFolder | None:
     splits = {
         name: SplitFiles(images, masks, listed=path) for name, path in voc_lists(lists).items() if path is not None
     }
-    known = dict(enumerate(_VOC.split()))
-    return MaskFolder(root, "VOC SegmentationClass", masks.name, splits, 0, known)
+    splits = splits or {"train": SplitFiles(images, masks, listed=next(iter(sorted(lists.glob("*.txt"))), None))}
+    colours = _label_map(root / "labelmap.txt")
+    known = dict(enumerate(colours or _VOC.split()))
+    values = {colour: value for value, colour in enumerate(colours.values())}
+    kind = "CVAT's masks" if colours else "VOC SegmentationClass"
+    return MaskFolder(root, kind, masks.name, splits, 0, known, colours=values)
+
+
+def _label_map(path: Path) -> dict[str, tuple[int, int, int]]:
+    """Colour by class of a CVAT's ``labelmap.txt``, whose lines are ``name:red,green,blue:parts:actions``."""
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    found = (re.match(r"\s*([^#].*?):(\d+),(\d+),(\d+)(?::|\s*$)", line) for line in lines)
+    return {match[1].strip(): tuple(int(match[part]) for part in (2, 3, 4)) for match in found if match}
 
 
 def voc_lists(folder: Path) -> dict[str, Path | None]:
@@ -184,6 +201,22 @@ def voc_lists(folder: Path) -> dict[str, Path | None]:
     if found["train"] and found["train"].stem == "train" and found["val"] and found["val"].stem == "test":
         found["val"] = None  # train.txt and test.txt leave a validation list to be drawn: test images are kept apart
     return found
+
+
+def names_in(path: str | os.PathLike, folders: bool = False) -> list[str]:
+    """The names of a list, one a line, without the suffix of an image; with or without the folders before them.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"List {path} cannot be read ({error}). It holds one name a line.") from error
+    names = [re.sub(r"\s+-?[01]$", "", line.strip()) for line in lines if line.strip()]  # VOC's lists of a class
+    paths = [Path(name.replace("\\", "/")) for name in names]
+    bare = [path.with_suffix("") if path.suffix.lower() in SUFFIXES else path for path in paths]
+    return list(dict.fromkeys(str(path) if folders else path.name for path in bare))
 
 
 def _aliases() -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -69,12 +69,13 @@ class CheckLoaded(BaseTransform):
             )
 
 
-def check_images(images: Mapping[str, tuple[int, int] | None], what: str) -> None:
+def check_images(images: Mapping[str, tuple[int, int] | None], what: str, passed: Collection[str] = ()) -> None:
     """Read the headers of images, of ``MOST_IMAGES`` at most, drawn the same way each time.
 
     Args:
         images: (width, height) that the annotations give, or None, by path.
         what: they belong to, for the message.
+        passed: kinds of faults that are none here.
 
     Raises:
         InputError: one that cannot be read, learned from, or is of another size than annotated.
@@ -83,7 +84,7 @@ def check_images(images: Mapping[str, tuple[int, int] | None], what: str) -> Non
     facts = _headers(paths)
     faults = image_faults((os.path.basename(path), facts[path]) for path in paths)
     annotated = ((os.path.basename(path), images[path], facts[path]) for path in paths if images[path])
-    refuse([*faults, *size_faults(annotated)], what)
+    refuse((fault for fault in [*faults, *size_faults(annotated)] if fault.kind not in passed), what)
 
 
 def check_masks(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, what: str) -> None:

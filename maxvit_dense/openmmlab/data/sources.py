@@ -4,7 +4,6 @@ Readers (``voc``, ``yolo``, ``labelme``, and COCO's own here) give a ``SourceSet
 Needs Pillow only.
 """
 
-import json
 import os
 import random
 from collections import defaultdict
@@ -13,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, listed
+from .choice import Choice, corners
 from .coco_file import MENDED, SPLIT_WORDS, area, find_coco, is_polygon, read_annotations
 from .faults import Fault, found
-from .image_check import SUFFIXES, ImageFacts, read_facts
+from .image_check import SUFFIXES, ImageFacts, read_facts, size_faults
 
 _FIRST_ID = {"train": 1, "val": 1_000_001}  # image ids are unique over both splits
 _SEED = 0
+Member = tuple[str, Path | None, Path | None]  # name, image and annotation file
 VAL_FRACTION = 0.2  # of the images, drawn where no validation images are named
 
 
@@ -76,38 +76,25 @@ class SourceSet:
         categories = [dict(id=index, name=name) for name, index in label.items()]
         return dict(images=images, annotations=annotations, categories=categories)
 
-    def rename(self, names: Mapping[str, str | None]) -> None:
-        """Merge or rename classes; objects of a class whose new name is None are left out.
+    def choose(self, choice: Choice) -> int:
+        """Leave out, merge, rename and order classes, and give boxes for masks; how many stand for one.
 
         Raises:
-            InputError: a class that is not there.
+            InputError: as ``Choice.pairs``.
         """
-        unknown = [name for name in names if name not in self.classes]
-        if unknown:
-            raise InputError(f"There is no class {listed(unknown)} to rename; there are {listed(self.classes, 30)}.")
-        new = {name: names.get(name, name) for name in self.classes}
-        for item in (item for items in self.splits.values() for item in items):
-            item.objects = [{**entry, "name": new[entry["name"]]} for entry in item.objects if new[entry["name"]]]
-        self.classes = list(dict.fromkeys(name for name in new.values() if name))
-
-    def keep(self, names: Sequence[str]) -> None:
-        """Leave out the objects of all other classes; labels follow the order of ``names``.
-
-        Raises:
-            InputError: a class that is not there.
-        """
-        self.rename({name: None for name in self.classes if name not in names} | {name: name for name in names})
-        self.classes = list(dict.fromkeys(names))
-
-    def boxes_as_masks(self) -> int:
-        """Give each object without a mask its box as one; how many had none."""
-        count = 0
-        for entry in (entry for items in self.splits.values() for item in items for entry in item.objects):
-            if not entry.get("segmentation"):
-                x, y, width, height = entry["bbox"]
-                entry["segmentation"] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
-                count += 1
-        return count
+        objects = [entry for items in self.splits.values() for item in items for entry in item.objects]
+        filled = 0
+        if choice.boxes_as_masks:
+            bare = [entry for entry in objects if not entry.get("segmentation")]
+            filled = len(bare)
+            for entry in bare:
+                entry["segmentation"] = [corners(entry["bbox"])]
+        if choice.selects:
+            new = dict(choice.pairs(self.classes))
+            for item in (item for items in self.splits.values() for item in items):
+                item.objects = [{**entry, "name": new[entry["name"]]} for entry in item.objects if entry["name"] in new]
+            self.classes = list(dict.fromkeys(new.values()))
+        return filled
 
     def mend(self) -> dict[str, int]:
         """Put right what has one right answer and is not put right on reading; how many of each kind.
@@ -169,12 +156,11 @@ def read_coco_folder(root: Path, classes: Sequence[str] = (), val_fraction: floa
     splits.pop("test", None)
     whole = splits.pop("all", None) or (splits.pop("train") if "val" not in splits else None)
     if whole is not None:
-        lists = divide(range(len(whole)), val_fraction, source)
-        splits = {split: [whole[index] for index in chosen] for split, chosen in lists.items()}
+        splits = divide(whole, val_fraction, source)
     source.splits = splits
     source.classes = class_list(names, source)
     if classes:
-        source.keep(classes)
+        source.choose(Choice(keep=classes))
     return source
 
 
@@ -182,28 +168,45 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int]:
     return int(image["width"]), int(image["height"])
 
 
-def add(
+def fill(
     source: SourceSet,
-    split: str,
-    name: str,
-    image: Path | None,
-    annotation: Path | None,
+    members: Mapping[str, Sequence[Member]],
+    val_fraction: float,
     read: Callable[[Path, ImageFacts, SourceSet], list[dict]],
     needed: bool = True,
 ) -> None:
-    """Read one image and its annotation file into a split; ``needed``: each image has one."""
-    if image is None:
-        source.places["absent image"].append(name)
-        return
-    if annotation is None and needed:
-        source.places["missing annotation"].append(name)
-        return
+    """Read images and their annotation files into the splits "train" and "val" of ``source``.
+
+    Args:
+        members: of "train" and "val", or of "all"; others, as "test", stay apart.
+        val_fraction: drawn for validation where there is no "val".
+        read: the objects of an annotation file.
+        needed: each image has one.
+    """
+    train = members.get("train") or members.get("all") or []
+    parts = dict(train=train, val=members["val"]) if "val" in members else divide(train, val_fraction, source)
+    for split, files in parts.items():
+        items = [_item(source, *member, read, needed) for member in files]
+        source.splits[split] = [item for item in items if item]
+
+
+def _item(
+    source: SourceSet, name: str, image: Path | None, annotation: Path | None, read: Callable, needed: bool
+) -> Item | None:
+    if image is None or (annotation is None and needed):
+        source.places["absent image" if image is None else "missing annotation"].append(name)
+        return None
     facts = read_facts(image, decode=False)
     if facts.reason:
         source.places["broken image"].append(f"{image.name} ({facts.reason})")
-        return
-    objects = read(annotation, facts, source) if annotation else []
-    source.splits.setdefault(split, []).append(Item(image, facts.width, facts.height, objects))
+        return None
+    return Item(image, facts.width, facts.height, read(annotation, facts, source) if annotation else [])
+
+
+def compare_size(source: SourceSet, path: Path, size: tuple[int, int], facts: ImageFacts) -> None:
+    """Tell an annotation file that says another size of its image than is read."""
+    for fault in size_faults([(path.name, size, facts)]) if all(size) else ():
+        source.places["image size"] += fault.places
 
 
 def images_by_stem(paths: Iterable[Path], source: SourceSet) -> dict[str, Path]:
@@ -218,13 +221,6 @@ def images_by_stem(paths: Iterable[Path], source: SourceSet) -> dict[str, Path]:
     return images
 
 
-def bare_name(line: str) -> str:
-    """A name of a list, without the suffix of an image and the folders before it."""
-    name = os.path.basename(line.split()[0].replace("\\", "/"))
-    stem, suffix = os.path.splitext(name)
-    return stem if suffix.lower() in SUFFIXES else name
-
-
 def split_of(path: Path, root: Path) -> str:
     """The split that a folder above a file tells: "train", "val", "test" or "all"."""
     words = (part.lower() for part in reversed(path.relative_to(root).parts[:-1]))
@@ -234,9 +230,12 @@ def split_of(path: Path, root: Path) -> str:
 def divide(members: Sequence[Any], val_fraction: float, source: SourceSet) -> dict[str, list[Any]]:
     """Draw a validation split, the same one each time."""
     count = min(max(1, round(len(members) * val_fraction)), len(members) - 1)
-    chosen = set(random.Random(_SEED).sample(list(members), max(count, 0)))
+    chosen = set(random.Random(_SEED).sample(range(len(members)), max(count, 0)))
     source.divided = True
-    return dict(train=[m for m in members if m not in chosen], val=[m for m in members if m in chosen])
+    parts = dict(train=[], val=[])
+    for index, member in enumerate(members):
+        parts["val" if index in chosen else "train"].append(member)
+    return parts
 
 
 def class_list(names: Iterable[str], source: SourceSet) -> list[str]:
@@ -254,22 +253,3 @@ def settle_classes(source: SourceSet, classes: Sequence[str]) -> None:
             source.places["unknown class"].append(f"{name} of {item.path.name}")
     for item in {id(item): item for _, item in objects}.values():
         item.objects = [entry for entry in item.objects if entry["name"] in source.classes]
-
-
-def read_class_file(path: str | os.PathLike) -> list[str]:
-    """Class names of a text file, one a line, or of a JSON file with a list.
-
-    Raises:
-        InputError: no such file, or no names in it.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")  # Windows editors begin a file with a mark
-        names = json.loads(text) if Path(path).suffix == ".json" else text.splitlines()
-    except (OSError, ValueError) as error:
-        raise InputError(f"Class file {path} cannot be read ({error}). It holds one name a line.") from error
-    if not isinstance(names, list) or not all(isinstance(name, str | int | float) for name in names):
-        names = []
-    names = [str(name).strip() for name in names if str(name).strip()]
-    if not names:
-        raise InputError(f"Class file {path} names no classes. It holds one name a line, or a JSON list of names.")
-    return names

@@ -1,6 +1,5 @@
 """Reads Pascal VOC's XML, in its own folders or as labelImg leaves it: beside the images or apart from them."""
 
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
@@ -9,8 +8,8 @@ from xml.etree import ElementTree
 
 from ...errors import InputError
 from .image_check import SUFFIXES, ImageFacts
-from .mask_layouts import voc_lists
-from .sources import SourceSet, add, bare_name, divide, images_by_stem, settle_classes, split_of
+from .mask_layouts import names_in, voc_lists
+from .sources import SourceSet, compare_size, fill, images_by_stem, settle_classes, split_of
 
 _LOOKED_INTO = 20  # files, to see whether they are annotations
 
@@ -45,14 +44,11 @@ def read_voc(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2)
         raise InputError(f"{root / 'Annotations'} holds no .xml file. Give the folder above Annotations/ of a VOC set.")
     folder = root / "JPEGImages"
     images = images_by_stem(folder.iterdir() if folder.is_dir() else (), source)
-    listed = voc_lists(root / "ImageSets" / "Main")
-    lists = {split: _names(path) if path else None for split, path in listed.items()}
-    if not lists["train"] or lists["val"] is None:
-        lists = divide(lists["train"] or sorted(files), val_fraction, source)
-    for split, stems in lists.items():
-        source.splits[split] = []
-        for stem in stems:
-            add(source, split, stem, images.get(stem), files.get(stem), _read_xml)
+    lists = {split: names_in(path) for split, path in voc_lists(root / "ImageSets" / "Main").items() if path}
+    if not lists.get("train"):
+        lists = dict(all=sorted(files))
+    members = {split: [(stem, images.get(stem), files.get(stem)) for stem in stems] for split, stems in lists.items()}
+    fill(source, members, val_fraction, _read_xml)
     settle_classes(source, classes)
     return source
 
@@ -78,21 +74,11 @@ def read_labelimg(root: Path, classes: Sequence[str] = (), val_fraction: float =
     by_split = defaultdict(list)
     for image in (image for paths in images.values() for image in paths):
         split = split_of(image, root)
-        by_split[split_of(pairs.get(image, image), root) if split == "all" else split].append(image)
-    for split, members in settle_splits(by_split, val_fraction, source).items():
-        source.splits[split] = []
-        for image in members:
-            add(source, split, image.stem, image, pairs.get(image), _read_xml, needed=False)
+        split = split_of(pairs.get(image, image), root) if split == "all" else split
+        by_split[split].append((image.stem, image, pairs.get(image)))
+    fill(source, by_split, val_fraction, _read_xml, needed=False)
     settle_classes(source, classes)
     return source
-
-
-def settle_splits(by_split: dict[str, list[Path]], val_fraction: float, source: SourceSet) -> dict[str, list[Path]]:
-    """The images of "train" and "val": a part of them is drawn where no folder says it; test images stay apart."""
-    train = by_split.get("train") or by_split.get("all") or []
-    if by_split.get("val"):
-        return dict(train=train, val=by_split["val"])
-    return divide(train, val_fraction, source)
 
 
 def _nearness(image: Path, annotation: Path, root: Path) -> tuple[bool, int]:
@@ -113,10 +99,7 @@ def _read_xml(path: Path, facts: ImageFacts, source: SourceSet) -> list[dict]:
     except (ElementTree.ParseError, UnicodeDecodeError, TypeError, ValueError, OverflowError) as error:
         source.places["broken annotation"].append(f"{path.name} ({error})")
         return []
-    if all(size) and size != (facts.width, facts.height):
-        source.places["image size"].append(
-            f"{path.name} (annotated {size[0]}x{size[1]}, read {facts.width}x{facts.height})"
-        )
+    compare_size(source, path, size, facts)
     return objects
 
 
@@ -134,11 +117,3 @@ def _object(node: ElementTree.Element, path: Path, source: SourceSet) -> dict:
     flags = {key: int(node.findtext(key) or 0) for key in ("difficult", "truncated")}
     box = [left - 1, top - 1, right - left + 1, bottom - top + 1]
     return dict(name=name, bbox=box, iscrowd=int(flags["difficult"] > 0), **flags)
-
-
-def _names(path: str | os.PathLike) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"List {path} cannot be read ({error}). It holds one name a line.") from error
-    return list(dict.fromkeys(bare_name(line) for line in lines if line.strip()))

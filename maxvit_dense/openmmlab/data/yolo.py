@@ -1,7 +1,9 @@
 """Reads YOLO's text annotations: boxes, polygons, and the boxes of poses."""
 
+import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,13 @@ from typing import Any
 import yaml
 
 from ...errors import InputError
-from .image_check import ImageFacts
+from .choice import read_class_file
+from .coco_file import SPLIT_WORDS, surrounding_box
+from .image_check import SUFFIXES, ImageFacts
 from .mask_layouts import SPLITS
-from .sources import SourceSet, add, class_list, divide, images_by_stem, read_class_file
+from .sources import SourceSet, class_list, fill, images_by_stem
+
+_LOOKED_INTO = 20  # files, to see whether they lie beside images
 
 
 def is_yolo(root: Path) -> bool:
@@ -19,16 +25,17 @@ def is_yolo(root: Path) -> bool:
 
 
 def read_yolo(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
-    """Read ``images/`` and ``labels/``, divided into ``train/`` and ``val/`` below or above them, or not.
+    """Read ``images/`` and ``labels/``, divided into ``train/`` and ``val/`` below or above, or not, or both in one.
 
-    A label line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon (an oriented box is one
-    of four points); in parts of the image's size, as it is seen upright. With ``kpt_shape`` in ``data.yaml`` a line is
-    a box and key points, and the box is taken. An image without a label file holds no object.
+    A label line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, or where all are
+    rectangles an oriented box, of which the upright box around it is taken; in parts of the image's size, as it is
+    seen upright. With ``kpt_shape`` in ``data.yaml`` a line is a box and key points, and the box is taken. An image
+    without a label file holds no object.
 
     Args:
         root: of the data set.
         classes: names in the order of labels; by default those of ``data.yaml`` (or another ``.yaml`` with
-            ``names``, whose keys count if it has some), or of ``classes.txt`` in the root or in ``labels/``.
+            ``names``, whose keys count if it has some), or of ``classes.txt`` or Darknet's ``obj.names``.
         val_fraction: as of ``voc.read_voc``.
 
     Raises:
@@ -38,21 +45,15 @@ def read_yolo(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2
     names = dict(enumerate(classes)) if classes else _names(options, root)
     source.classes = class_list(names.values(), source)
     read = partial(_read_lines, names=names, points=_key_points(options, root))
+    members = {}
     for split, (image_dir, label_dir) in _folders(root).items():
         images = images_by_stem(image_dir.iterdir(), source)
         labels = {path.stem: path for path in sorted(label_dir.glob("*.txt")) if path.name != "classes.txt"}
-        stems = sorted({*images, *labels})
-        lists = divide(stems, val_fraction, source) if split == "all" else {split: stems}
-        for name, members in lists.items():
-            source.splits[name] = []
-            for stem in members:
-                add(source, name, stem, images.get(stem), labels.get(stem), read, needed=False)
+        members[split] = [(stem, images.get(stem), labels.get(stem)) for stem in sorted({*images, *labels})]
+    fill(source, members, val_fraction, read, needed=False)
+    _take_upright_boxes(source)
     if not any(source.splits.values()):
         raise InputError(f"{root} holds no images in images/ (or train/images/). Give the folder of a YOLO data set.")
-    if "val" not in source.splits and source.splits.get("train"):
-        items = source.splits["train"]
-        lists = divide(range(len(items)), val_fraction, source)
-        source.splits = {split: [items[index] for index in chosen] for split, chosen in lists.items()}
     return source
 
 
@@ -60,7 +61,7 @@ def _read_lines(
     path: Path, facts: ImageFacts, source: SourceSet, names: dict[int, str], points: int
 ) -> list[dict[str, Any]]:
     objects = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         place = f"{path.name} line {number}"
@@ -94,7 +95,24 @@ def _shape(values: list[float], facts: ImageFacts, points: int) -> dict[str, Any
         raise ValueError(f"{len(values) + 1} numbers, not 5 of a box or an odd number from 7 of a polygon")
     xs, ys = [x * facts.width for x in values[::2]], [y * facts.height for y in values[1::2]]
     polygon = [number for point in zip(xs, ys, strict=True) for number in point]
-    return dict(bbox=[min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)], segmentation=[polygon])
+    return dict(bbox=surrounding_box([polygon]), segmentation=[polygon])
+
+
+def _take_upright_boxes(source: SourceSet) -> None:
+    """Oriented boxes have four corners, as a polygon may: where all objects are rectangles, their masks are none."""
+    objects = [entry for items in source.splits.values() for item in items for entry in item.objects]
+    if objects and all(_is_rectangle(entry.get("segmentation", [[]])[0]) for entry in objects):
+        source.places["oriented box"] += [entry["name"] for entry in objects]
+        for entry in objects:
+            del entry["segmentation"]
+
+
+def _is_rectangle(polygon: list[float]) -> bool:
+    """Whether these are the four corners (x1, y1, ...) of one, to a pixel: its diagonals share middle and length."""
+    if len(polygon) != 8:
+        return False
+    a, b, c, d = (complex(*polygon[start : start + 2]) for start in (0, 2, 4, 6))
+    return abs(a + c - b - d) < 2 and abs(abs(a - c) - abs(b - d)) < 1
 
 
 def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
@@ -108,7 +126,25 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
                     found.setdefault(split, pair)
     if not found and any((root / "labels").glob("*.txt")) and (root / "images").is_dir():
         found["all"] = (root / "images", root / "labels")
+    return found or _beside(root)
+
+
+def _beside(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Folders with labels beside images and a list of names: labelImg's, or Darknet's as CVAT exports them."""
+    if not any(_lists(root)):
+        return {}
+    found = {}
+    for folder in (root, *sorted(path for path in root.glob("*") if path.is_dir())):
+        labels = islice(folder.glob("*.txt"), _LOOKED_INTO)
+        if any(label.with_suffix(suffix).is_file() for label in labels for suffix in SUFFIXES):
+            words = re.findall("[a-z]+", folder.name.lower()) if folder != root else ()
+            found[next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "all")] = (folder, folder)
     return found
+
+
+def _lists(root: Path) -> list[Path]:
+    """The lists of class names in a data set."""
+    return [path for form in ("classes.txt", "*.names", "*/classes.txt") for path in sorted(root.glob(form))]
 
 
 def _options(root: Path) -> dict[str, Any]:
@@ -132,9 +168,8 @@ def _names(options: dict[str, Any], root: Path) -> dict[int, str]:
         return {key: str(names[key]) for key in sorted(names)}
     if isinstance(names, list):
         return dict(enumerate(map(str, names)))
-    for path in (root / "classes.txt", root / "labels" / "classes.txt"):
-        if path.is_file():
-            return dict(enumerate(read_class_file(path)))
+    for path in _lists(root):
+        return dict(enumerate(read_class_file(path)))
     raise InputError(
         f"{root} names no classes. Give --classes FILE, one name a line in the order of the labels, or put it there "
         "as classes.txt, or data.yaml with names."
