@@ -15,6 +15,7 @@ from mmengine.config import Config  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 
 from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.config_values import check_values  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.config_files import (  # noqa: E402
     BASES,
@@ -98,6 +99,30 @@ def by_stem(path: Path) -> str:
 def test_no_helper_is_left_in_a_resolved_config(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # wherever it is loaded from
     assert set(load(path)) - RUNNER_KEYS - OUR_KEYS - installed_keys(path) == set()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=by_stem)
+def test_what_looks_for_wrong_values_finds_none(path):
+    cfg = Config(load(path))
+    check_values(cfg, None, cfg.keys())
+
+
+@pytest.mark.parametrize(
+    ("package", "name"),
+    [
+        (mmdet, "instaboost/cascade-mask-rcnn_r50_fpn_instaboost-4x_coco"),  # a scale that is no size
+        (mmdet, "cornernet/cornernet_hourglass104_8xb6-210e-mstest_coco"),  # crop_size=None
+        (mmdet, "dyhead/atss_r50_fpn_dyhead_1x_coco"),  # a list of necks
+        (mmdet, "ssd/ssdlite_mobilenetv2-scratch_8xb24-600e_coco"),  # init_cfg.std is one number
+        (mmdet, "yolof/yolof_r50-c5_8xb8-1x_coco"),  # one width where the signature says a list
+        (mmdet, "rtmdet/rtmdet_m_8xb32-300e_coco"),  # three numbers where it says one
+        (mmseg, "hrnet/fcn_hr18_4xb4-80k_loveda-512x512"),  # dropout_ratio=-1
+        (mmseg, "bisenetv2/bisenetv2_fcn_4xb4-amp-160k_cityscapes-1024x1024"),  # loss_scale is a number
+    ],
+)
+def test_nor_does_it_in_configs_of_the_installed_packages_that_stretch_their_signatures(package, name):
+    cfg = Config.fromfile(Path(package.__file__).parent / f".mim/configs/{name}.py")
+    check_values(cfg, None, cfg.keys())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=by_stem)

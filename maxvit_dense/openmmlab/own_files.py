@@ -3,20 +3,25 @@
 Both are put in the place of mmengine's parts for as long as a run lasts, and for no other part of the process.
 """
 
+import io
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import mmengine.runner.checkpoint as mmengine_checkpoint
 import torch
 from mmengine.fileio.backends import LocalBackend
+from PIL import Image
 
-from ..errors import TrainingStopped
+from ..errors import InputError, TrainingStopped
 from ..files import write_whole
 from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
 from ..work_dir import kept
+from .data.image_check import SUFFIXES
 from .launch import stopping_together
 from .places import WorkDirLock
 from .quiet import quieten
@@ -37,6 +42,7 @@ def own_files() -> Iterator[None]:
         _replace(replaced, mmengine_checkpoint, "load_url", _load_url)
         if hasattr(mmengine_checkpoint, "_safe_torch_load"):
             _replace(replaced, mmengine_checkpoint, "_safe_torch_load", _load_file)
+        _replace(replaced, LocalBackend, "get", partialmethod(_get, LocalBackend.get))
         _replace(replaced, LocalBackend, "put", _put)
         _replace(replaced, LocalBackend, "put_text", _put)
         yield
@@ -113,6 +119,21 @@ class _SafeTorch:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
+
+
+def _get(backend: LocalBackend, read: Callable[[LocalBackend, Any], bytes], filepath: Any) -> bytes:
+    """In the place of ``LocalBackend.get``: a pipe would be waited for, and a huge image fill the memory."""
+    if os.path.exists(filepath) and not os.path.isfile(filepath):
+        raise InputError(f"{filepath} is not a file: a pipe, a device or a folder. Put a file in its place.")
+    content = read(backend, filepath)
+    if str(filepath).lower().endswith(SUFFIXES):
+        try:
+            Image.open(io.BytesIO(content)).close()  # the header alone
+        except Image.DecompressionBombError as error:
+            raise InputError(f"Image {filepath} is too large to be read ({error}). Crop or resize it.") from error
+        except (OSError, SyntaxError, ValueError, EOFError):  # the decoder's to say
+            pass
+    return content
 
 
 def _put(backend: LocalBackend, obj: bytes | str, filepath: Any, encoding: str = "utf-8") -> None:

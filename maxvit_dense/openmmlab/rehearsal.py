@@ -18,7 +18,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, sync_random_seed
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import CheckpointHook, Hook
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, initialize
 from mmengine.optim import build_optim_wrapper
@@ -29,9 +29,9 @@ from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..errors import InputError, listed
+from ..errors import InputError
 from .backbones.dense import DenseBackbone
-from .config_values import is_it, shown
+from .config_parts import shown
 from .draws import repeatable_dataset
 from .launch import init_cpu_group, keep_workers
 
@@ -194,15 +194,6 @@ def _build_hooks(cfg: Config) -> None:
             if not isinstance(built, Hook):
                 raise TypeError(f"{type(built).__name__} is no hook")
             get_priority(built.priority if priority is None else priority)
-            if isinstance(built, CheckpointHook):
-                _refuse_unknown(arguments, CheckpointHook.__init__, Runner.save_checkpoint)
-
-
-def _refuse_unknown(arguments: Mapping[str, Any], *takers: Callable) -> None:
-    """For what takes any argument and hands it on when it is too late."""
-    known = set().union(*(inspect.signature(taker).parameters for taker in takers)) | {"type", "_scope_"}
-    if unknown := sorted(set(arguments) - known):
-        raise TypeError(f"nothing takes {listed(unknown)}{is_it(unknown[0], known)}")
 
 
 def _build_reports(cfg: Config) -> None:

@@ -15,6 +15,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
+from mmengine.utils import import_modules_from_strings
 from torch import nn
 
 from ..config_names import UnknownConfig, find_config
@@ -23,14 +24,15 @@ from ..weights.safe_load import read_checkpoint
 from . import exact_batches
 from .backbones.dense import check_channels
 from .checkpoint_io import check_fit
-from .config_values import check_values, shown
+from .config_parts import shown
+from .config_values import check_phases, check_values
 from .data.choice import EVERYTHING, Choice
 from .data.coco_check import CLIPPED_SHARE
 from .data.configure import configure_data
 from .data.datasets import class_names
 from .draws import repeat_draws
 from .launch import prepare_launch
-from .own_files import with_own_files
+from .own_files import own_files, with_own_files
 from .places import WorkDirLock, check_space, check_writable, make_work_dir, set_work_dir
 from .rehearsal import build_loaders, building, reason, rehearse
 from .results import draw_pictures, save_predictions
@@ -203,7 +205,8 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
         InputError: a data loader cannot be built, its first image not be prepared, or the work dir not be made; another
             process trains there.
     """
-    loaders = build_loaders(cfg, _TEST_PHASES if suffix else _TRAIN_PHASES)
+    with own_files():
+        loaders = build_loaders(cfg, _TEST_PHASES if suffix else _TRAIN_PHASES)
     make_work_dir(cfg.work_dir)
     lock = None if suffix else WorkDirLock(cfg.work_dir)
     if suffix and cfg.filename:
@@ -237,6 +240,10 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
     if absent:
         raise InputError(f"Config {path} has no {', '.join(absent)}; it needs {', '.join(required)}.")
     check_values(cfg, overrides, before)
+    check_phases(cfg)
+    if any(key.partition(".")[0] == "custom_imports" for key in overrides or {}) and cfg.custom_imports:
+        with building("custom_imports", cfg.custom_imports, "imported"):  # those of the file are by now
+            import_modules_from_strings(**cfg.custom_imports)
     return cfg
 
 
@@ -277,10 +284,6 @@ def _is_class_head(name: str, part: nn.Module) -> bool:
     return hasattr(part, "num_classes") and "head" in name and "rpn" not in name
 
 
-
-
-
-
 def _use_amp(cfg: Config) -> None:
     kind = cfg.optim_wrapper.get("type", "OptimWrapper")
     if kind not in ("OptimWrapper", "AmpOptimWrapper"):
@@ -300,10 +303,6 @@ def _scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.enable = True
 
 
-
-
-
-
 def _add_once(cfg: Config, key: str, entry: dict[str, Any]) -> None:
     """Append to a list of the config, unless an entry of that type is there: a work dir's config has it."""
     entries = list(cfg.get(key) or [])
@@ -312,5 +311,6 @@ def _add_once(cfg: Config, key: str, entry: dict[str, Any]) -> None:
 
 
 def _add_tensorboard(cfg: Config) -> None:
-    cfg.setdefault("visualizer", ConfigDict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")]))
+    cfg.setdefault("visualizer", ConfigDict(vis_backends=[dict(type="LocalVisBackend")]))
+    cfg.visualizer.setdefault("type", "Visualizer")
     _add_once(cfg.visualizer, "vis_backends", dict(type="TensorboardVisBackend"))

@@ -17,7 +17,7 @@ from .backbones.dense import DenseBackbone
 from .checkpoint_io import check_fit, check_optimizer
 from .classification.classifier import ImageClassifier
 from .classification.prepare import check_start as check_classifier
-from .config_values import shown
+from .config_parts import shown
 from .rehearsal import check_init
 from .training_guard import adopt_seed
 

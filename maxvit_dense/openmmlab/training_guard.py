@@ -20,7 +20,7 @@ from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
 
-from ..errors import TrainingStopped
+from ..errors import InputError, TrainingStopped, listed
 from ..export.provenance import commit, versions
 from ..work_dir import LAST_CHECKPOINT, kept
 from .deferred import reads_device, stays_on_device
@@ -118,6 +118,12 @@ class SafeCheckpointHook(CheckpointHook):
         raise SystemExit(_SIGTERM_EXIT)
 
     def _save_best_checkpoint(self, runner, metrics: dict[str, Any]) -> None:
+        absent = [name for name in getattr(self, "key_indicators", ()) if name not in ("auto", *metrics)]
+        if absent:
+            raise InputError(
+                f"default_hooks.checkpoint.save_best is {self.save_best!r}, and the evaluation gives "
+                f"{listed(metrics)}. Name one of them, or 'auto', and go on with --resume; {kept(runner.work_dir)}."
+            )
         self.place = dict(epoch=runner.epoch, iter=runner.iter)
         super()._save_best_checkpoint(runner, metrics)
         self.place = {}

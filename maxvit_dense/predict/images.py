@@ -79,6 +79,8 @@ def read_image(path: str | Path) -> np.ndarray:
         InputError: it cannot be read, or has more pixels than Pillow reads at once.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise InputError(f"{path} is not a file: a pipe, a device or a folder. Give an image.")
         with Image.open(path) as image:
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:

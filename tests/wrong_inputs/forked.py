@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-_LONGEST = 120  # seconds
+_LONGEST = 300  # seconds
 
 
 @dataclass(frozen=True)

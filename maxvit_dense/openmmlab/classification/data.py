@@ -13,6 +13,7 @@ from PIL import Image
 from timm.data import create_transform
 
 from ...errors import InputError
+from ..data.image_check import refuse_no_file
 from .folders import find_split, open_reader
 
 
@@ -60,7 +61,8 @@ class ClassFolders(BaseDataset):
 
     def full_init(self) -> None:
         if not self._fully_initialized:
-            self.reader = open_reader(find_split(self.data_root, self.split), self.metainfo.get("classes"))
+            split = find_split(self.data_root, self.split)
+            self.reader, self.on_disk = open_reader(split, self.metainfo.get("classes")), split.kind == "folders"
             self._fully_initialized = True
 
     def set_draw(self, seed: int, epoch: int) -> None:
@@ -85,6 +87,8 @@ class ClassFolders(BaseDataset):
         unreadable = ""
         for place in range(index, index + len(self)):
             try:
+                if self.on_disk:  # a pipe would be waited for
+                    refuse_no_file(self.reader.filename(place % len(self), absolute=True))
                 stream, label = self.reader[place % len(self)]
                 with Image.open(stream) as image:
                     return image.convert("RGB"), int(label) if self.training or not unreadable else -1, unreadable

@@ -11,6 +11,7 @@ from ...errors import InputError, listed
 
 # Pixels. Nothing can be learned from less; more takes a gigabyte for each image that is read.
 LEAST_SIDE, MOST_SIDE = 2, 19_999
+MOST_PIXELS = 178_956_970  # half a gigabyte in colour; Pillow by itself reads no more either
 
 
 class _Kind(NamedTuple):
@@ -138,7 +139,8 @@ _KINDS = {
     "broken image": _Kind("images cannot be read", _COPY),
     "image size": _Kind("images whose annotated size is not that which training reads", _EXPORT),
     "image side": _Kind(
-        f"images with a side under {LEAST_SIDE} or over {MOST_SIDE} pixels, or so narrow that resizing leaves nothing",
+        f"images with a side under {LEAST_SIDE} or over {MOST_SIDE} pixels, more than {MOST_PIXELS // 10**6} million "
+        "pixels in all, or so narrow that resizing leaves nothing",
         "Crop or resize them, with their annotations.",
     ),
     "16-bit image": _Kind(

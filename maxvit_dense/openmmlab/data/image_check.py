@@ -5,25 +5,31 @@ that does to each kind of image; tests hold it against OpenCV itself.
 """
 
 import os
+import stat
+import struct
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
-from .faults import LEAST_SIDE, MOST_SIDE, Fault, found
+from .faults import LEAST_SIDE, MOST_PIXELS, MOST_SIDE, Fault, found
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 _NARROWEST = 1333 / 0.5  # the customary scale makes the short side of longer images round to no pixel at all
-_MOST_PIXELS = 2**30  # OpenCV reads no more
 _WIDTH_TAG, _HEIGHT_TAG, _BITS_TAG, _ORIENTATION_TAG = 256, 257, 258, 274
 _TURNED_BY = {"JPEG", "MPO", "PNG", "TIFF"}  # the formats whose EXIF orientation OpenCV follows
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _TAIL = 12  # bytes: PNG's last chunk
 _DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L")
+_LARGE = 2**24  # pixels from which one image at a time is decoded
 _THREADS = 8  # decoding leaves Python's lock, and on a network disk most of the time is waiting
+
+_large_ones = threading.Lock()
 
 T, R = TypeVar("T"), TypeVar("R")
 
@@ -56,13 +62,14 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large image is a finding, not an attack
     try:
-        with Image.open(path) as image:
+        with open_file(path) as image:
             # Asked once and before the pixels: Pillow forgets a TIFF's tag afterwards, and turns it on reading.
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+            orientation = _exif(image).get(_ORIENTATION_TAG, 1)
             kinds = _kinds(image, orientation)
             facts = _facts(image, kinds, orientation)
             if (decode or not _ends(path, image.format)) and "image side" not in kinds:
-                image.load()
+                with one_large_at_a_time(image):
+                    image.load()
             return facts
     except UnidentifiedImageError:
         return ImageFacts(kinds=("broken image",), reason="no image")
@@ -70,6 +77,49 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
         return ImageFacts(kinds=("broken image",), reason=str(error))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def open_file(path: str | os.PathLike) -> Image.Image:
+    """Pillow's ``Image.open``, of files alone: it would wait for ever for somebody to write into a pipe."""
+    refuse_no_file(path)
+    return Image.open(path)
+
+
+def refuse_no_file(path: str | os.PathLike) -> None:
+    """
+    Raises:
+        OSError: something that is no file lies there, or nothing.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a file: a pipe, a device or a folder")
+
+
+@contextmanager
+def one_large_at_a_time(image: Image.Image) -> Iterator[None]:
+    """Threads that decode large images wait for each other, or each would take half a gigabyte."""
+    with _large_ones if image.width * image.height > _LARGE else nullcontext():
+        yield
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """Without decoding pixels, as ``PngImageFile.getexif`` does to come to what may lie behind them."""
+    if image.format == "PNG" and "exif" not in image.info:
+        late = _late_exif(image.filename)
+        if late:
+            image.info["exif"] = late
+        return Image.Image.getexif(image)
+    return image.getexif()
+
+
+def _late_exif(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        stream.seek(8)  # the signature
+        while len(head := stream.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"eXIf":
+                return b"Exif\0\0" + stream.read(length)
+            stream.seek(length + 4, os.SEEK_CUR)  # with the chunk's checksum
+    return b""
 
 
 def read_many(
@@ -139,7 +189,7 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 def _kinds(image: Image.Image, orientation: int) -> list[str]:
     short, long = sorted(image.size)
     kinds = []
-    if short < LEAST_SIDE or long > MOST_SIDE or long / short > _NARROWEST or short * long > _MOST_PIXELS:
+    if short < LEAST_SIDE or long > MOST_SIDE or long / short > _NARROWEST or short * long > MOST_PIXELS:
         kinds.append("image side")
     if image.mode in _DEEP_MODES or _bits(image) > 8:
         kinds.append("16-bit image")

@@ -17,7 +17,8 @@ from PIL import Image
 
 from ...errors import InputError
 from .choice import Choice, read_class_file
-from .image_check import SUFFIXES
+from .faults import MOST_PIXELS
+from .image_check import SUFFIXES, one_large_at_a_time, open_file
 from .mask_layouts import IGNORED_LABEL, MaskFolder, names_in
 
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
@@ -160,13 +161,16 @@ def read_mask(path: str | os.PathLike, colours: Mapping[tuple[int, int, int], in
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large mask is a finding, not an attack
     try:
-        with Image.open(path) as mask:
+        with open_file(path) as mask:
+            if mask.width * mask.height > MOST_PIXELS:
+                return MaskFacts(reason=f"{mask.width}x{mask.height} pixels, over {MOST_PIXELS // 10**6} million")
             lossy = mask.format in ("JPEG", "MPO")
             if colours and not lossy:
                 return MaskFacts(mask.size, frozenset(np.unique(labels_of_colours(mask, colours)).tolist()))
             if mask.mode not in LABEL_MODES or lossy:
                 return MaskFacts(mask.size, mode=mask.mode, lossy=lossy)
-            counts = np.bincount(np.asarray(mask, np.uint8).ravel(), minlength=len(_BYTE))
+            with one_large_at_a_time(mask):
+                counts = np.bincount(np.asarray(mask, np.uint8).ravel(), minlength=len(_BYTE))
             return MaskFacts(mask.size, frozenset(np.flatnonzero(counts).tolist()), mask.mode)
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
         return MaskFacts(reason=str(error))

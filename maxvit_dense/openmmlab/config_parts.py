@@ -1,0 +1,255 @@
+"""The registered parts that a config names: whether there are such, and whether they take their arguments' types."""
+
+import builtins
+import difflib
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import ConfigDict
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    EVALUATOR,
+    HOOKS,
+    LOG_PROCESSORS,
+    LOOPS,
+    METRICS,
+    MODEL_WRAPPERS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    STRATEGIES,
+    TASK_UTILS,
+    TRANSFORMS,
+    VISBACKENDS,
+    VISUALIZERS,
+    Registry,
+)
+from mmengine.runner import Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.utils.data import DataLoader
+
+from ..errors import listed
+
+_LONGEST = 80  # characters of a value in a message
+
+# Where a registered type is named, and where it is registered.
+_TYPES: tuple[tuple[str, tuple[Registry, ...]], ...] = (
+    ("*_dataloader.**.dataset", (DATASETS,)),
+    ("*_dataloader.**.datasets.*", (DATASETS,)),
+    ("*_dataloader.**.pipeline.*", (TRANSFORMS,)),
+    ("*_dataloader.sampler", (DATA_SAMPLERS,)),
+    ("*_dataloader.batch_sampler", (DATA_SAMPLERS,)),
+    ("*_evaluator", (METRICS, EVALUATOR)),
+    ("*_evaluator.*", (METRICS, EVALUATOR)),
+    ("optim_wrapper", (OPTIM_WRAPPERS,)),
+    ("optim_wrapper.optimizer", (OPTIMIZERS,)),
+    ("param_scheduler", (PARAM_SCHEDULERS,)),
+    ("param_scheduler.*", (PARAM_SCHEDULERS,)),
+    ("train_cfg", (LOOPS,)),
+    ("val_cfg", (LOOPS,)),
+    ("test_cfg", (LOOPS,)),
+    ("default_hooks.*", (HOOKS,)),
+    ("custom_hooks.*", (HOOKS,)),
+    ("log_processor", (LOG_PROCESSORS,)),
+    ("model_wrapper_cfg", (MODEL_WRAPPERS,)),
+    ("strategy", (STRATEGIES,)),
+    ("visualizer", (VISUALIZERS,)),
+    ("visualizer.vis_backends.*", (VISBACKENDS,)),
+)
+
+_MODEL_PARTS = (("model.**", (MODELS, TASK_UTILS)),)  # an unknown one is said when the model is built
+
+# What takes entries as its arguments without being registered.
+_TAKERS: tuple[tuple[str, Callable], ...] = (
+    ("", Runner.__init__),
+    ("*_dataloader", DataLoader),
+    ("randomness", Runner.set_randomness),
+    ("env_cfg.mp_cfg", set_multi_processing),
+)
+_HANDED_ON = {CheckpointHook: Runner.save_checkpoint}  # who else takes what a class takes as ``**kwargs``
+
+
+def entries(node: Any, pattern: str) -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of each entry of a config that a pattern of ``RULES`` names."""
+    yield from _entries(node, pattern.split(".") if pattern else [], ())
+
+
+def _entries(node: Any, parts: list[str], key: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    if not parts:
+        yield ".".join(key), node
+        return
+    if parts[0] == "**":
+        yield from _entries(node, parts[1:], key)
+    for name, child in _children(node):
+        if parts[0] == "**":
+            yield from _entries(child, parts, (*key, name))
+        elif fnmatchcase(name, parts[0]):
+            yield from _entries(child, parts[1:], (*key, name))
+
+
+def _children(node: Any) -> list[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        return [(str(name), child) for name, child in node.items()]
+    return [(str(i), child) for i, child in enumerate(node)] if is_listing(node) else []
+
+
+def shown(value: Any) -> str:
+    """A value in a message, cut where it is long."""
+    words = repr(value)
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}..."
+
+
+def is_listing(value: Any) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def is_it(name: str, known: Iterable[str]) -> str:
+    """" (is it X?)" for a message, of the known names that are near; empty if none is."""
+    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    return f" (is it {listed(near)}?)" if near else ""
+
+
+def unknown_types(content: Mapping[str, Any], scope: str | None) -> Iterator[tuple[str, str]]:
+    for key, entry, registries in _registered_entries(content, _TYPES):
+        name = entry["type"]
+        if not isinstance(name, str):
+            yield key, f"{key}.type is {shown(name)}: give the name of a registered type"
+        elif _find(registries, name, scope) is None:
+            yield key, f"{key}.type is {name!r}, which is not registered{_near(registries, name, scope)}"
+
+
+def _registered_entries(content: Mapping[str, Any], places: Iterable[tuple[str, tuple[Registry, ...]]]) -> Iterator:
+    """(key, entry, registries) of each entry that names its type."""
+    for pattern, registries in places:
+        for key, entry in entries(content, pattern):
+            if isinstance(entry, Mapping) and "type" in entry and not callable(entry["type"]):
+                yield key, entry, registries
+
+
+def _find(registries: Iterable[Registry], name: str, scope: str | None) -> Callable | None:
+    for registry in registries:
+        try:
+            with registry.switch_scope_and_registry(scope) as chosen:
+                found = chosen.get(name)
+        except (ImportError, AttributeError, KeyError, ValueError):  # "a.b" is looked for as a module
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+# Arguments, held against signatures.
+
+
+def wrong_arguments(content: Mapping[str, Any], scope: str | None) -> Iterator[tuple[str, str]]:
+    """Values of another type than their parameter's, and parameters that a class takes and drops without a word."""
+    for pattern, taker in _TAKERS:
+        for key, entry in entries(content, pattern):
+            yield from _held_against(key, entry, *_parameters(taker))
+    for key, entry, registries in _registered_entries(content, _TYPES + _MODEL_PARTS):
+        taker = _find(registries, entry["type"], scope) if isinstance(entry["type"], str) else None
+        if taker is not None:
+            known, drops_others = _parameters(taker)
+            yield from _held_against(key, entry, known, drops_others and set(registries) <= {METRICS, EVALUATOR, HOOKS})
+
+
+def _held_against(
+    key: str, entry: Any, known: Mapping[str, tuple[type, ...]], drops_others: bool
+) -> Iterator[tuple[str, str]]:
+    for name, value in entry.items() if isinstance(entry, Mapping) else ():
+        place = f"{key}.{name}" if key else name
+        kinds = known.get(name, ())
+        if drops_others and name not in known and name not in ("type", "_scope_", "priority"):
+            yield place, f"{key}.{name} is read by nothing{is_it(name, known)}"
+        elif kinds and not _is_one(value, kinds):
+            words = dict.fromkeys(_WORDS[kind] for kind in kinds if kind in _WORDS) or [kinds[0].__name__]
+            yield place, f"{place} is {shown(value)}: give {' or '.join(words)}"
+
+
+_WORDS = {bool: "True or False", int: "a number", float: "a number", str: "text", types.NoneType: "None"} | {
+    **dict.fromkeys((list, tuple, Sequence, Iterable), "a list"),
+    **dict.fromkeys((dict, ConfigDict, Mapping), "a dict"),
+}
+_LISTS = (list, tuple, Sequence, Iterable)
+
+
+def _is_one(value: Any, kinds: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these types, as upstream's signatures mean them.
+
+    They say less than is taken: lists and dicts stand for what is built of them, one number for several.
+    """
+    if not isinstance(value, bool | int | float | str):
+        return True
+    if isinstance(value, str):
+        return Path in kinds or any(isinstance(value, kind) for kind in kinds)
+    if value in (0, 1) and bool in kinds:
+        return True
+    return not {int, float, *_LISTS}.isdisjoint(kinds) or any(isinstance(value, kind) for kind in kinds)
+
+
+@cache
+def _parameters(taker: Callable) -> tuple[dict[str, tuple[type, ...]], bool]:
+    """What a function or a class takes: the types of each parameter, none where any will do.
+
+    Those that a class hands on to its bases are among them. The second value tells whether it takes others and drops
+    them.
+    """
+    known: dict[str, tuple[type, ...]] = {}
+    hands_on = False
+    for owner in inspect.getmro(taker)[:-1] if isinstance(taker, type) else (taker,):
+        function = owner.__dict__.get("__init__") if isinstance(owner, type) else owner
+        if function is None:
+            continue
+        parameters = [*inspect.signature(function).parameters.values()]
+        is_last = not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        if owner in _HANDED_ON:
+            parameters += inspect.signature(_HANDED_ON[owner]).parameters.values()
+        for parameter in parameters:
+            known.setdefault(parameter.name, _kinds(parameter, function))
+        if is_last or owner in _HANDED_ON:
+            return known, hands_on or not is_last
+        hands_on = True
+    return known, False
+
+
+def _kinds(parameter: inspect.Parameter, function: Callable) -> tuple[type, ...]:
+    """Types that a parameter may have; none where that cannot be told."""
+    hint, default = parameter.annotation, parameter.default
+    if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+        return ()
+    if hint is parameter.empty:
+        return (type(default),) if isinstance(default, bool | int | float) else ()
+    if isinstance(hint, str):
+        try:
+            hint = eval(hint, vars(sys.modules[function.__module__]) | vars(builtins))
+        except Exception:  # names for type checkers alone
+            return ()
+    return _classes(hint) if default is parameter.empty else _classes(hint) and (*_classes(hint), type(default))
+
+
+def _classes(hint: Any) -> tuple[type, ...]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        parts = [_classes(part) for part in typing.get_args(hint)]
+        return sum(parts, ()) if all(parts) else ()
+    kind = types.NoneType if hint is None else typing.get_origin(hint) or hint
+    return (kind,) if isinstance(kind, type) and not getattr(kind, "_is_protocol", False) else ()
+
+
+def _near(registries: Iterable[Registry], name: str, scope: str | None) -> str:
+    names: set[str] = set()
+    for registry in registries:
+        with registry.switch_scope_and_registry(scope) as chosen:
+            names |= set(registry.module_dict) | set(chosen.module_dict)
+    near = difflib.get_close_matches(name, names, cutoff=0.5)
+    found = f"near it are {listed(near)}" if near else f"there are {listed(sorted(names), 8)}"
+    return f"; {found} (default_scope {scope!r})"
