@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from mmengine.model import revert_sync_batchnorm
+from PIL import Image
 from pycocotools.coco import COCO
 
 from maxvit_dense.errors import InputError
@@ -62,6 +63,17 @@ def test_classes_of_images(samples):
     blind = [dict(scores=np.eye(6, dtype=np.float32)[0])] * len(names)
     share = 100 * names.count(SHAPES[0]) / len(names)
     assert accuracy(model, in_turn(blind), str(samples / "imagenet"))["accuracy/top1"] == pytest.approx(share)
+
+
+def test_labels_of_pixels(samples):
+    folder = samples / "ade" / "ADEChallengeData2016"
+    kinds = tuple((folder / "classes.txt").read_text().split())
+    masks = [np.asarray(Image.open(path)) for path in sorted((folder / "annotations" / "validation").iterdir())]
+    right = [dict(labels=(mask.clip(1) - 1).astype(np.uint8)) for mask in masks]  # 0 is unlabelled and does not count
+    model = predictor("upernet", kinds)
+    assert accuracy(model, in_turn(right), str(folder))["mIoU"] == 100
+    wrong = [dict(labels=(found["labels"] + 1) % 10) for found in right]
+    assert accuracy(model, in_turn(wrong), str(folder))["mIoU"] == 0
 
 
 def test_data_of_other_classes_are_refused(samples):

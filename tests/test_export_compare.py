@@ -1,5 +1,7 @@
 """What counts as a difference between an exported program and PyTorch, and what becomes of the files."""
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -103,3 +105,16 @@ def test_earlier_exports_alone_are_replaced(tmp_path):
 def test_precisions_belong_to_openvino():
     with pytest.raises(InputError, match="--format openvino|pip install"):
         check_packages("torch", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("missing", "form"), [("nothing", "onnx"), ("onnxscript", "torch"), ("torch.fx.experimental.dynamic_spec", None)]
+)
+def test_the_demo_exports_what_it_can_run(tmp_path, monkeypatch, missing, form):
+    demo, asked = importlib.import_module("tools.demo"), []
+    monkeypatch.setattr("tools.export.main", lambda arguments: asked.append(arguments) or 0)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
+    code, model = demo._export(tmp_path)
+    assert code == 0
+    assert model == (tmp_path / f"exported-{form}" if form else tmp_path)
+    assert [arguments[1:3] for arguments in asked] == ([["--format", form]] if form else [])

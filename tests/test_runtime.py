@@ -13,7 +13,7 @@ from PIL import Image
 from maxvit_dense.errors import InputError
 from maxvit_dense.runtime import load
 from maxvit_dense.runtime.card import FORMAT, Card
-from maxvit_dense.runtime.images import prepare, resize_bilinear
+from maxvit_dense.runtime.images import fixed_size, prepare, resize_bilinear
 from maxvit_dense.runtime.masks import paste_masks
 
 PLAIN = dict(order="rgb", mean=[0, 0, 0], std=[1, 1, 1], resize=dict(rule="keep"))
@@ -60,6 +60,22 @@ def test_padding_is_of_zeros_after_normalisation():
     values, size = prepare(noise(33, 65), dict(PLAIN, mean=[5, 5, 5], pad_multiple=32))
     assert values.shape == (3, 64, 96) and size == (33, 65)
     assert (values[:, 33:] == 0).all() and (values[:, :, 65:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("resize", "multiple", "size"),
+    [
+        (dict(rule="crop", size=[224, 200], scale=[235], interpolation="bicubic"), 1, (224, 200)),
+        (dict(rule="stretch", height=100, width=64), 32, (128, 64)),
+        (dict(rule="fit", short=80, long=133), 1, None),
+        (dict(rule="keep"), 1, None),
+    ],
+)
+def test_the_size_of_all_images_is_known_where_the_rules_fix_it(resize, multiple, size):
+    rules = dict(PLAIN, resize=resize, pad_multiple=multiple)
+    assert fixed_size(rules) == size
+    shapes = {prepare(noise(*shape), rules)[0].shape[1:] for shape in ((70, 90), (50, 120))}
+    assert (shapes == {size}) == (size is not None)
 
 
 def test_masks_are_pasted_as_mmdet_does():

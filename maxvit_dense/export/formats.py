@@ -3,9 +3,10 @@
 import importlib.metadata
 import importlib.util
 import logging
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,7 @@ class Graph:
 
 def check_packages(form: str, precision: str) -> None:
     """Raises InputError naming what is not installed for this format."""
-    wanted = [*_PACKAGES[form], *(["nncf"] if precision == "int8" else [])]
-    missing = [name for name in wanted if importlib.util.find_spec(name) is None]
+    missing = [name for name in _needed(form, precision) if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(f"--format {form} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     if precision != "fp32" and form != "openvino":
@@ -87,13 +87,14 @@ def quantize(path: Path, inputs: Iterable[dict[str, np.ndarray]]) -> None:
 
     model = openvino.Core().read_model(str(path))
     inputs = list(inputs)
-    quantized = nncf.quantize(
-        model,
-        nncf.Dataset(inputs),
-        preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER,
-        subset_size=len(inputs),
-    )
+    with redirect_stdout(sys.stderr):  # its progress
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(inputs),
+            preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(inputs),
+        )
     del model  # it maps the file that is written over
     partial = path.with_name(f"int8-{path.name}")
     openvino.save_model(quantized, partial, compress_to_fp16=False)
@@ -101,9 +102,13 @@ def quantize(path: Path, inputs: Iterable[dict[str, np.ndarray]]) -> None:
     partial.replace(path)
 
 
-def versions(form: str) -> dict[str, str]:
+def _needed(form: str, precision: str) -> list[str]:
+    return [*_PACKAGES[form], *(["nncf"] if precision == "int8" else [])]
+
+
+def versions(form: str, precision: str) -> dict[str, str]:
     """Of the libraries that write a format."""
-    return {name: importlib.metadata.version(name) for name in ("maxvit_dense", "torch", *_PACKAGES[form])}
+    return {name: importlib.metadata.version(name) for name in ("maxvit_dense", "torch", *_needed(form, precision))}
 
 
 @contextmanager

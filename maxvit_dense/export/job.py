@@ -64,7 +64,7 @@ def export(
         comparison = dict(tolerance=allowed, unit=UNITS[task], differences=differences)
         if not max(differences.values()) <= allowed:  # NaN too
             raise Differs(report(comparison))
-        card = replace(exportable.card, precision=precision, versions=versions(form), comparison=comparison)
+        card = replace(exportable.card, precision=precision, versions=versions(form, precision), comparison=comparison)
         path.with_suffix(".json").write_text(card.to_json())
     return comparison
 

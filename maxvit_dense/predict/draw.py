@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from .results import TOP, Piece, count, kind, mask_overlap, overlaps, pick, pieces, ranked
+from .results import TOP, count, kind, mask_overlap, overlaps, pick, pieces, ranked
 
 LONG_SIDE = 640  # pixels; smaller images are enlarged, or no label would fit
 _SAME_PLACE = 0.5  # boxes or masks that share this much of their union are guesses at one object, of any class
@@ -46,15 +46,17 @@ def draw(
     """A picture of an image (H, W, 3) and what was found in it, ``results.select`` applied; it may be enlarged."""
     palette = [tuple(map(int, colour)) for colour in palette] if palette else colours(len(classes))
     factor = max(1, round(LONG_SIDE / max(image.shape[:2])))
+    picture = Image.fromarray(np.ascontiguousarray(image))
     if kind(result) == "detection":
         result = best_of_each(result)
         for piece, label in zip(pieces(result) or [], result["labels"], strict=False):
-            image = _blend(image, piece, palette[label])
+            if piece.mask.size:
+                alpha = Image.fromarray(piece.mask * np.uint8(255 * _OPACITY))
+                picture.paste(palette[label], (piece.left, piece.top), alpha)
     elif kind(result) == "segmentation":
-        table = np.array(palette, dtype=np.float32)[np.minimum(result["labels"], len(palette) - 1)]
-        image = (image * (1 - _OPACITY) + table * _OPACITY).astype(np.uint8)
-    height, width = image.shape[:2]
-    picture = Image.fromarray(image).resize((width * factor, height * factor), Image.Resampling.BICUBIC)
+        table = np.array(palette, dtype=np.uint8)[np.minimum(result["labels"], len(palette) - 1)]
+        picture = Image.blend(picture, Image.fromarray(table), _OPACITY)
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
     pen = _Pen(picture)
     if kind(result) == "detection":
         pen.objects(result["boxes"] * factor, result, classes, palette)
@@ -63,13 +65,6 @@ def draw(
     else:
         pen.legend([(palette[i], f"{classes[i]} {score:.2f}") for i, score in ranked(result, TOP)])
     return picture
-
-
-def _blend(image: np.ndarray, piece: Piece, colour: Colour) -> np.ndarray:
-    image = image.copy() if not image.flags.owndata or not image.flags.writeable else image
-    place = image[piece.top : piece.top + piece.mask.shape[0], piece.left : piece.left + piece.mask.shape[1]]
-    place[piece.mask] = place[piece.mask] * (1 - _OPACITY) + np.array(colour) * _OPACITY
-    return image
 
 
 class _Pen:

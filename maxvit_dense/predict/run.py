@@ -16,7 +16,7 @@ from ..files import file_written_aside
 from .draw import draw
 from .images import Item, read_image
 from .progress import Progress
-from .results import Result, count, kind, select
+from .results import Result, count, kind, pieces, select
 from .tiles import OVERVIEW, LargeImage, cut_tiles, predict_tiles, shrink
 from .write import Writer
 
@@ -107,6 +107,8 @@ def _open(job: Job, item: Item) -> LargeImage | None:
 def finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
     """Count, write and draw one image's result."""
     result = select(result, job.score, job.labels)
+    if "masks" in result:  # cut once for the file and the picture
+        result["pieces"] = pieces(result)
     if kind(result) == "detection":
         job.objects = (job.objects or 0) + count(result)
     if job.writer:

@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import InputError
 
 Program = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+Size = tuple[int, int]
 RUNTIMES = ("onnxruntime", "openvino", "torch")
 
 _SERVED = dict(onnxruntime=(".onnx",), openvino=(".onnx", ".xml"), torch=(".pt2",))
@@ -18,7 +19,7 @@ def _missing(library: str) -> InputError:
     return InputError(f"This needs {library}, which is not installed: pip install {library}")
 
 
-def _onnxruntime(path: Path, precision: str, threads: int) -> Program:
+def _onnxruntime(path: Path, precision: str, threads: int, size: Size | None) -> Program:
     try:
         import onnxruntime
     except ImportError:
@@ -33,16 +34,20 @@ def _onnxruntime(path: Path, precision: str, threads: int) -> Program:
     return lambda inputs: session.run(None, inputs)
 
 
-def _openvino(path: Path, precision: str, threads: int) -> Program:
+def _openvino(path: Path, precision: str, threads: int, size: Size | None) -> Program:
     try:
         import openvino
     except ImportError:
         raise _missing("openvino") from None
-    hint = dict(bf16="bf16").get(precision, "f32")  # or its plugin would choose by the processor
+    # Told, or its plugin would choose by the processor. What is not 8 bits of an int8 program runs faster in bf16.
+    hint = "f32" if precision == "fp32" else "bf16"
     config = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     core = openvino.Core()
     try:
-        compiled = core.compile_model(core.read_model(str(path)), "CPU", config)
+        model = core.read_model(str(path))
+        if size:  # arithmetic on sizes and the windows' masks become constants: bf16 MaxViT-T 1.5x as fast at 224
+            model.reshape({"image": [1, 3, *size]})
+        compiled = core.compile_model(model, "CPU", config)
     except RuntimeError as error:
         raise InputError(f"openvino cannot read {path}: {error}") from error
 
@@ -53,7 +58,7 @@ def _openvino(path: Path, precision: str, threads: int) -> Program:
     return run
 
 
-def _torch(path: Path, precision: str, threads: int) -> Program:
+def _torch(path: Path, precision: str, threads: int, size: Size | None) -> Program:
     try:
         import torch
         import torchvision  # noqa: F401  its operators: NMS, RoIAlign
@@ -76,7 +81,9 @@ _OPENERS = dict(onnxruntime=_onnxruntime, openvino=_openvino, torch=_torch)
 _BY_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".pt2": "torch"}
 
 
-def open_program(path: Path, runtime: str | None, precision: str = "fp32", threads: int = 0) -> Program:
+def open_program(
+    path: Path, runtime: str | None, precision: str = "fp32", threads: int = 0, size: Size | None = None
+) -> Program:
     """A program ready to run.
 
     Args:
@@ -84,6 +91,7 @@ def open_program(path: Path, runtime: str | None, precision: str = "fp32", threa
         runtime: one of ``RUNTIMES``; None for the one that the file was written for.
         precision: fp32, bf16 or int8: what the file was exported for.
         threads: how many to use; 0 for OMP_NUM_THREADS if that is set, else the library's choice.
+        size: height and width of every image, if all have one size and come one by one.
 
     Raises:
         InputError: no such runtime, it is not installed, or it does not read the file.
@@ -97,4 +105,4 @@ def open_program(path: Path, runtime: str | None, precision: str = "fp32", threa
             f"Give --runtime {_BY_SUFFIX[path.suffix]}."
         )
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return _OPENERS[runtime](path, precision, threads or (int(asked) if asked.isdigit() else 0))
+    return _OPENERS[runtime](path, precision, threads or (int(asked) if asked.isdigit() else 0), size)

@@ -57,11 +57,6 @@ def find_program(path: Path) -> Path:
     return found[0]
 
 
-def card_path(program: Path) -> Path:
-    """Where the card of a program lies."""
-    return program.with_suffix(".json")
-
-
 def read_card(program: Path) -> Card:
     """Reads the card beside a program.
 
@@ -72,7 +67,7 @@ def read_card(program: Path) -> Card:
         raise InputError(f"{program} is no exported model: give a file NAME{', NAME'.join(PROGRAMS)}.")
     if not program.is_file():
         raise InputError(f"There is no exported model {program}. Check the path.")
-    path = card_path(program)
+    path = program.with_suffix(".json")
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Images to what a network takes, in numpy and Pillow: the transforms of mmcv and of timm to the last bit."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,18 @@ def _crop(image: np.ndarray, size: list[int], scale: list[int], interpolation: s
 RESIZERS = dict(fit=_fit, stretch=_stretch, keep=_keep, crop=_crop)
 
 
+def fixed_size(rules: dict[str, Any]) -> tuple[int, int] | None:
+    """Height and width to which every image is brought; None where they depend on the image."""
+    resize = rules["resize"]
+    size = resize["size"] if resize["rule"] == "crop" else (resize.get("height"), resize.get("width"))
+    return _padded(size, rules) if None not in size else None
+
+
+def _padded(size: Sequence[int], rules: dict[str, Any]) -> tuple[int, int]:
+    multiple = rules.get("pad_multiple", 1)
+    return tuple(math.ceil(side / multiple) * multiple for side in size)
+
+
 def prepare(image: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, tuple[int, int]]:
     """RGB uint8 (H, W, 3) to what the network takes.
 
@@ -100,8 +113,7 @@ def prepare(image: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, tuple
     values = image.astype(np.float32).transpose(2, 0, 1)
     mean, std = (np.asarray(rules[key], np.float32)[:, None, None] for key in ("mean", "std"))
     values = (values - mean) / std
-    multiple = rules.get("pad_multiple", 1)
-    extra = [math.ceil(side / multiple) * multiple - side for side in (height, width)]
+    extra = [padded - side for padded, side in zip(_padded((height, width), rules), (height, width), strict=True)]
     if any(extra):
         values = np.pad(values, ((0, 0), (0, extra[0]), (0, extra[1])))
     return np.ascontiguousarray(values), (height, width)

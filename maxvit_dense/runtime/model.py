@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 from .backends import open_program
 from .card import Card, find_program, read_card
-from .images import prepare
+from .images import fixed_size, prepare
 from .masks import paste_masks
 
 Result = dict[str, np.ndarray]
@@ -35,7 +35,8 @@ class Model:
         self.task = self.card.task
         self.classes = list(self.card.classes)
         self.mask_values = self.card.mask_values
-        self._run = open_program(path, runtime, self.card.precision, threads)
+        size = fixed_size(self.card.preprocessing)
+        self._run = open_program(path, runtime, self.card.precision, threads, size)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
         return [self._found(check_image(image, i)) for i, image in enumerate(images)]
