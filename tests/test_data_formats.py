@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -241,6 +242,44 @@ def test_a_shape_without_area_is_told(tmp_path, capsys):
     put(tmp_path / "in", {"a.jpg": None, "a.json": labelme(kind="point", points=((1, 2),))})
     assert convert([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
     assert "is a point of 1 points, which has no area" in capsys.readouterr().err
+
+
+def test_a_shape_without_a_name_is_told(tmp_path, capsys):
+    put(tmp_path / "in", {"a.jpg": None, "a.json": labelme(name=None)})
+    assert convert([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    assert "a shape whose label is None" in capsys.readouterr().err
+
+
+def test_a_yolo_box_of_negative_width_is_told(tmp_path, capsys):
+    assert convert([str(yolo(tmp_path / "in", "names: [cat]", "0 .5 .5 -.25 .5")), str(tmp_path / "out")]) == 2
+    assert "train.txt line 1 (a width or height below 0)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("runs", "kinds"), [("sound", set()), ("abc", {"broken RLE"}), ("", {"broken RLE"})])
+def test_runs_of_a_mask_fill_its_image(runs, kinds, tmp_path):
+    pycocotools = pytest.importorskip("pycocotools.mask")
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8, order="F")
+    pixels[8:24, 8:40] = pixels[30:33, 50:] = 1
+    shape = pycocotools.encode(pixels)["counts"].decode() if runs == "sound" else runs
+    for split in ("train", "val"):
+        content = coco()
+        content["annotations"][0]["segmentation"] = dict(size=[HEIGHT, WIDTH], counts=shape)
+        write_coco(tmp_path, f"annotations/{split}.json", f"images/{split}", content)
+    assert {fault.kind for fault in check_dataset(tmp_path).splits[0].faults} == kinds
+
+
+def test_an_area_below_0_is_put_right(tmp_path):
+    for split in ("train", "val"):
+        content = coco()
+        content["annotations"][0]["area"] = -5
+        write_coco(tmp_path, f"annotations/{split}.json", f"images/{split}", content)
+    assert [fault.kind for fault in check_dataset(tmp_path).splits[0].faults] == ["no area"]
+
+
+def test_class_folders_without_a_split_are_told_what_to_do(tmp_path):
+    put(tmp_path, {f"train/{name}/{index}.jpg": None for name in ("cat", "dog") for index in range(2)})
+    (fault,) = check_dataset(tmp_path).splits[0].faults
+    assert fault.kind == "absent split" and "move some of each class to a folder val/" in str(fault)
 
 
 def test_masks_of_any_layout_are_converted_with_their_meaning(tmp_path, capsys):

@@ -134,25 +134,28 @@ def read_class_file(path: str | os.PathLike) -> list[str]:
 # COCO's records.
 
 
-def adapted(content: dict[str, Any], pairs: Sequence[Sequence[str]] | None, boxes_as_masks: bool) -> dict[str, Any]:
+def adapted(
+    content: dict[str, Any], pairs: Sequence[Sequence[str]] | None, boxes_as_masks: bool, path: object
+) -> dict[str, Any]:
     """An annotation file as a choice has it; what it came from stays as it was.
 
     Args:
         content: what ``coco_file.read_annotations`` returned, its categories sound.
         pairs: of ``Choice.pairs``; None for the file's own categories. A merged class takes its first category's id.
         boxes_as_masks: as of ``Choice``.
+        path: of the file, for the message.
 
     Raises:
         InputError: no category of some class of ``pairs``.
     """
     if pairs is not None:
-        content = _with_classes(content, pairs)
+        content = _with_classes(content, pairs, path)
     if boxes_as_masks:
         content = {**content, "annotations": [_with_mask(entry) for entry in content["annotations"]]}
     return content
 
 
-def _with_classes(content: dict[str, Any], pairs: Sequence[Sequence[str]]) -> dict[str, Any]:
+def _with_classes(content: dict[str, Any], pairs: Sequence[Sequence[str]], path: object) -> dict[str, Any]:
     by_name = {category["name"]: category for category in content["categories"]}
     kept, new_id = {}, {}
     for old, name in pairs:
@@ -161,7 +164,7 @@ def _with_classes(content: dict[str, Any], pairs: Sequence[Sequence[str]]) -> di
             new_id[by_name[old]["id"]] = kept[name]["id"]
     absent = [name for _, name in pairs if name not in kept]
     if absent:
-        raise InputError(f"There is no class {listed(absent)} in an annotation file; it has {listed(by_name, 30)}.")
+        raise InputError(f"{path} has no class {listed(absent)}; it has {listed(by_name, 30)}.")
     dropped = {category["id"] for category in content["categories"]} - new_id.keys()
     annotations = []
     for entry in content["annotations"]:

@@ -52,7 +52,7 @@ def chosen_annotations(
     if pairs is not None:
         category_names(path)
         refuse(found({"category entry": _broken_records(content["categories"], _CATEGORY_KEYS)}), path)
-    return adapted(content, pairs, boxes_as_masks)
+    return adapted(content, pairs, boxes_as_masks, path)
 
 
 def inspect_coco(
@@ -318,9 +318,29 @@ def _rle_fault(shape: dict[str, Any], size: tuple[int, int] | None) -> str:
     if not isinstance(own, list) or len(own) != 2 or (size and tuple(own) != size):
         return "RLE size"
     if isinstance(counts, str):
-        return "" if counts and all("0" <= letter <= "o" for letter in counts) else "broken RLE"  # COCO's 6 bits
+        counts = _runs(counts)
     sound = isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts)
     return "" if sound and size and sum(counts) == size[0] * size[1] else "broken RLE"
+
+
+def _runs(text: str) -> list[int]:
+    """Lengths of a compressed RLE's runs, as pycocotools' ``rleFrString`` reads them; none of a text that is no RLE.
+
+    A length is written in groups of five bits, the lowest first, 32 marking that one more follows; from the fourth on,
+    as its difference to that before the last.
+    """
+    runs, value, shift = [], 0, 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64:
+            return []
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)  # its sign
+            runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+            value = shift = 0
+    return runs if not shift else []
 
 
 def _place(annotation: dict, images: dict) -> str:

@@ -26,7 +26,7 @@ class SharedCoco(COCO):
         boxes_as_masks: bool = False,
     ):
         super().__init__()
-        self.dataset = adapted(take_annotations(annotation_file), categories, boxes_as_masks)
+        self.dataset = adapted(take_annotations(annotation_file), categories, boxes_as_masks, annotation_file)
         with redirect_stdout(io.StringIO()):  # it prints that it makes an index
             self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs

@@ -34,7 +34,7 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     """Content of a COCO annotation file of sound outline; parsed once, until it changes or ``keep_annotations``.
 
     Put right, and told under ``MENDED``: no ``iscrowd`` (0), no ``bbox`` (that around the polygons), no ``area`` or
-    one of 0 (that of the polygons or the box), corners swapped (a negative width or height), backslashes in
+    none above 0 (that of the polygons or the box), corners swapped (a negative width or height), backslashes in
     ``file_name``.
 
     Nobody may change what is returned: others are given the same.
@@ -144,7 +144,8 @@ def _mend_annotation(entry: dict[str, Any], places: dict[str, list[str]]) -> Non
     if width < 0 or height < 0:
         entry["bbox"] = [min(x, x + width), min(y, y + height), abs(width), abs(height)]
         places["swapped corners"].append(str(entry.get("id")))
-    if entry.get("area") in (None, 0) and width and height:
+    own = entry.get("area")
+    if (own is None or is_number(own) and own <= 0) and width and height:
         entry["area"] = area(entry)
         places["no area"].append(str(entry.get("id")))
 

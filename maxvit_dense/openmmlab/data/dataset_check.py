@@ -141,7 +141,7 @@ def _folders(root: Path, classes: Sequence[str], decode: bool, progress: Progres
         split.read_images(decode, progress)
         split.faults = [replace(each, kind=AS_TIMM_READS.get(each.kind, each.kind)) for each in split.faults]
         splits.append(split)
-    add_absent(splits)
+    add_absent(splits, how="move some of each class to a folder val/ of the same classes")
     return Report("ImageFolder", names, splits)
 
 

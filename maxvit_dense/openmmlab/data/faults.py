@@ -113,7 +113,7 @@ _KINDS = {
         "Give the folder that holds one folder a class.",
     ),
     "absent split": _Kind(
-        "split that training needs is not there", "Set some images apart for it: convert-dataset draws some."
+        "split that training needs is not there", "Set some images apart for it: {how}."
     ),
     "only crowds": _Kind(
         "objects, all that there are, are crowds (iscrowd 1, or difficult), which no model learns from or is rated by",

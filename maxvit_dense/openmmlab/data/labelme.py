@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .coco_file import is_number, surrounding_box
+from .coco_file import is_number, is_text, surrounding_box
 from .image_check import SUFFIXES, ImageFacts
 from .sources import SourceSet, compare_size, fill, settle_classes, split_of
 
@@ -77,7 +77,9 @@ def _read_shapes(path: Path, facts: ImageFacts, source: SourceSet) -> list[dict[
 
 def _shape(shape: dict[str, Any]) -> tuple[str, Any, list[float]]:
     """Name, group and polygon of a shape."""
-    name, kind, points = str(shape["label"]).strip(), shape.get("shape_type", "polygon"), shape["points"]
+    name, kind, points = shape["label"], shape.get("shape_type", "polygon"), shape["points"]
+    if not is_text(name):
+        raise ValueError(f"a shape whose label is {name!r}")
     if not all(len(point) == 2 and all(map(is_number, point)) for point in points):
         raise ValueError(f"{name}: points that are not pairs of numbers")
     if kind == "rectangle" and len(points) == 2:
@@ -90,4 +92,4 @@ def _shape(shape: dict[str, Any]) -> tuple[str, Any, list[float]]:
         points = [(x + radius * math.cos(turn), y + radius * math.sin(turn)) for turn in turns]
     elif kind not in ("polygon", "rectangle") or len(points) < 3:
         raise ValueError(f"{name} is a {kind} of {len(points)} points, which has no area")
-    return name, shape.get("group_id"), [number for point in points for number in point]
+    return name.strip(), shape.get("group_id"), [number for point in points for number in point]

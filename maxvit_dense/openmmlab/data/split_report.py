@@ -55,11 +55,13 @@ class SplitReport:
         return facts
 
 
-def add_absent(splits: list[SplitReport], parts: Sequence[str] = ()) -> None:
+def add_absent(
+    splits: list[SplitReport], parts: Sequence[str] = (), how: str = "convert-dataset draws some"
+) -> None:
     """Add a fault of each split that training reads and that is not among ``parts``, by default the splits' names."""
     names = parts or [split.name for split in splits]
     absent = [need for need in ("train", "val") if not any(name.startswith(need) for name in names)]
-    splits[0].faults += found({"absent split": absent})
+    splits[0].faults += found({"absent split": absent}, how=how)
 
 
 @dataclass

@@ -87,6 +87,8 @@ def _shape(values: list[float], facts: ImageFacts, points: int) -> dict[str, Any
         values = values[:4]
     if len(values) == 4:
         x, y, width, height = values
+        if width < 0 or height < 0:
+            raise ValueError("a width or height below 0")
         box = [(x - width / 2) * facts.width, (y - height / 2) * facts.height]
         return dict(bbox=[*box, width * facts.width, height * facts.height])
     if points:
