@@ -57,7 +57,7 @@ def _export(work_dir: Path) -> tuple[int, Path]:
     with_onnx = all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
     form = "onnx" if with_onnx else "torch"
     exported = work_dir / f"exported-{form}"
-    _say(f"4/5 exporting the model to {exported} (about a minute)")
+    _say(f"4/5 exporting the model to {exported} (one to two minutes)")
     return export.main([str(work_dir), "--format", form, "--out", str(exported), "--force"]), exported
 
 
