@@ -119,9 +119,11 @@ class SafeCheckpointHook(CheckpointHook):
 
     def _save_best_checkpoint(self, runner, metrics: dict[str, Any]) -> None:
         absent = [name for name in getattr(self, "key_indicators", ()) if name not in ("auto", *metrics)]
+        if absent and not metrics:  # a detector that finds nothing yet is not rated
+            return
         if absent:
             raise InputError(
-                f"default_hooks.checkpoint.save_best is {self.save_best!r}, and the evaluation gives "
+                f"default_hooks.checkpoint.save_best names {listed(absent)}, and the evaluation gives "
                 f"{listed(metrics)}. Name one of them, or 'auto', and go on with --resume; {kept(runner.work_dir)}."
             )
         self.place = dict(epoch=runner.epoch, iter=runner.iter)
