@@ -4,6 +4,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -68,21 +69,11 @@ def fake_device(device: str, mode: FakeTensorMode, dtype: torch.dtype | None) ->
 
 @contextmanager
 def _autocast(device: str, dtype: torch.dtype | None) -> Iterator[None]:
-    """``torch.autocast``, which does nothing for a device that is not there, by the switches beneath it."""
-    if dtype is None:
+    """``torch.autocast``, around the call and in what is recomputed, told that the device is there."""
+    there = patch.object(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    knows_bf16 = patch.object(torch.cuda, "is_bf16_supported", lambda *_: True)
+    with there, knows_bf16, torch.autocast(device, dtype) if dtype else nullcontext():
         yield
-        return
-    before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-    torch.set_autocast_enabled(device, True)
-    torch.set_autocast_dtype(device, dtype)
-    torch.autocast_increment_nesting()
-    try:
-        yield
-    finally:
-        if not torch.autocast_decrement_nesting():
-            torch.clear_autocast_cache()
-        torch.set_autocast_enabled(device, before[0])
-        torch.set_autocast_dtype(device, before[1])
 
 
 @contextmanager
