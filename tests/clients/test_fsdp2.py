@@ -4,15 +4,15 @@ import copy
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.skipif(version("torch") < "2.8", reason="needs PyTorch 2.8, whose FSDP2 knows CPUs")
+@pytest.mark.skipif(torch.__version__ < "2.8", reason="needs PyTorch 2.8, whose FSDP2 knows CPUs")
 @pytest.mark.parametrize("parts", ["layers", "blocks"])
 def test_two_processes_give_the_gradients_of_one(parts):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__, parts]
@@ -25,7 +25,6 @@ def test_two_processes_give_the_gradients_of_one(parts):
 def train_sharded(parts: str) -> None:
     """One step of a network whose parts are sharded over the processes, beside the same step on one."""
     import timm
-    import torch
     from torch.distributed.fsdp import fully_shard
 
     import maxvit_dense  # noqa: F401  registers the timm names
