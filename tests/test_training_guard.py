@@ -20,7 +20,7 @@ from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 from mmengine.runner.checkpoint import save_checkpoint  # noqa: E402
 
-from maxvit_dense.errors import TrainingStopped  # noqa: E402
+from maxvit_dense.errors import InputError, TrainingStopped  # noqa: E402
 from maxvit_dense.openmmlab import training_guard  # noqa: E402
 from maxvit_dense.openmmlab.own_files import own_files, with_own_files  # noqa: E402
 from maxvit_dense.openmmlab.training_guard import adopt_seed, guard_training  # noqa: E402
@@ -235,6 +235,36 @@ class Slow:
                 return {}
 
         self.metric = _Slow()
+
+
+class Score:
+    """An evaluation with the given result."""
+
+    def __init__(self, result):
+        from mmengine.evaluator import BaseMetric
+
+        class _Score(BaseMetric):
+            def process(self, data_batch, data_samples):
+                self.results.append(0)
+
+            def compute_metrics(self, results):
+                return dict(result)
+
+        self.metric = _Score()
+
+
+@pytest.mark.parametrize("result", [{}, {"score": 0.5}])
+def test_a_best_metric_that_the_evaluation_does_not_give_is_named(tmp_path, result):
+    save_best = {"default_hooks.checkpoint.save_best": "accuracy", "default_hooks.checkpoint.rule": "greater"}
+    runner = runner_of(tmp_path, **save_best)
+    runner._val_dataloader = dict(dataset=Numbers(), batch_size=2, sampler=dict(type=DefaultSampler), num_workers=0)
+    runner._val_loop, runner._val_evaluator = dict(type="ValLoop"), [Score(result).metric]
+    if not result:  # a detector that finds nothing yet
+        runner.train()
+        assert runner.epoch == 2
+        return
+    with pytest.raises(InputError, match=r"save_best names accuracy, .* gives score\. .*epoch_1\.pth"):
+        runner.train()
 
 
 def test_sigterm_leaves_an_evaluation_and_saves_the_weights_in_training(tmp_path):
