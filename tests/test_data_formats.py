@@ -198,6 +198,22 @@ def yolo(root, options, lines):
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        "path: ../datasets/mine\ntrain: images/first\nval: images/second",
+        "train: ../images/first\nval: ../images/second",
+        "train: ./images/first/\nval: [images/second]",
+    ],
+)
+def test_yolo_s_yaml_names_folders(options, tmp_path):
+    for name in ("first", "second"):
+        put(tmp_path / "in", {f"images/{name}/{name}.jpg": None, f"labels/{name}/{name}.txt": "0 .5 .5 .25 .5"})
+    (tmp_path / "in" / "data.yaml").write_text(f"names: [cat]\n{options}")
+    found = converted(tmp_path / "in", tmp_path)
+    assert [len(found[split]) for split in ("train", "val")] == [1, 1]
+
+
+@pytest.mark.parametrize(
     ("options", "number", "name"),
     [("names: {0: cat, 2: dog, 5: bird}", 2, "dog"), ("names: {1: cat, 2: dog}", 1, "cat")],
 )

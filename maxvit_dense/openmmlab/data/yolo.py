@@ -27,6 +27,8 @@ def is_yolo(root: Path) -> bool:
 def read_yolo(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
     """Read ``images/`` and ``labels/``, divided into ``train/`` and ``val/`` below or above, or not, or both in one.
 
+    Other folders are those that ``data.yaml`` names, if they lie in ``root``.
+
     A label line is ``class cx cy width height`` or ``class x1 y1 x2 y2 x3 y3 ...``, a polygon, or where all are
     rectangles an oriented box, of which the upright box around it is taken; in parts of the image's size, as it is
     seen upright. With ``kpt_shape`` in ``data.yaml`` a line is a box and key points, and the box is taken. An image
@@ -128,7 +130,25 @@ def _folders(root: Path) -> dict[str, tuple[Path, Path]]:
                     found.setdefault(split, pair)
     if not found and any((root / "labels").glob("*.txt")) and (root / "images").is_dir():
         found["all"] = (root / "images", root / "labels")
-    return found or _beside(root)
+    return found or _named(root) or _beside(root)
+
+
+def _named(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Folders inside ``root`` that ``data.yaml`` names; labels are where Ultralytics looks: images/ read as labels/."""
+    options, found = _options(root), {}
+    above, train, val = (_relative(options.get(key)) for key in ("path", "train", "val"))
+    for split, name in (("train", train), ("val", val)):
+        for folder in (f"{above}/{name}".lstrip("/"), name) if name and ".." not in f"{above}/{name}" else ():
+            labels = root / re.sub(r"^(.*/|)images(?=/|$)", r"\1labels", folder)
+            if (root / folder).is_dir() and any(labels.glob("*.txt")):
+                found.setdefault(split, (root / folder, labels))
+    return found if "train" in found else {}
+
+
+def _relative(value: Any) -> str:
+    """A folder of ``data.yaml``, which counts from somewhere above, or the only one of a list."""
+    only = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return only.lstrip("./") if isinstance(only, str) else ""
 
 
 def _beside(root: Path) -> dict[str, tuple[Path, Path]]:
