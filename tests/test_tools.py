@@ -213,7 +213,7 @@ TRAIN_REFUSED = [
     (["--resume", "absent.pth"], "no checkpoint file absent.pth"),
     (["--amp"], "--amp needs a GPU"),
     (["--cfg-options", "optim_wrapper.type=ApexOptimWrapper", "--amp"], "not ApexOptimWrapper"),
-    (["--auto-scale-lr", "--cfg-options", "auto_scale_lr.base_batch_size=0"], "base_batch_size=16"),
+    (["--auto-scale-lr", "--cfg-options", "auto_scale_lr.base_batch_size=0"], "base_batch_size is 0: give a number"),
     (["--launcher", "pytorch"], "no RANK, WORLD_SIZE.*torchrun"),
     (["--launcher", "slurm"], "no SLURM_PROCID.*srun"),
     (["--data-root", "absent"], "no data root absent"),

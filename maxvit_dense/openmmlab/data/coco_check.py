@@ -317,8 +317,8 @@ def _rle_fault(shape: dict[str, Any], size: tuple[int, int] | None) -> str:
     counts, own = shape.get("counts"), shape.get("size")
     if not isinstance(own, list) or len(own) != 2 or (size and tuple(own) != size):
         return "RLE size"
-    if isinstance(counts, str):
-        counts = _runs(counts)
+    if isinstance(counts, str | bytes):  # bytes where pycocotools has put them into a file that is kept in memory
+        counts = _runs(counts if isinstance(counts, str) else counts.decode("ascii", "replace"))
     sound = isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts)
     return "" if sound and size and sum(counts) == size[0] * size[1] else "broken RLE"
 
