@@ -229,6 +229,18 @@ def test_norms_behind_pools_take_the_pools_of_all_images():
     torch.testing.assert_close(convolution.norm.running_mean, convolution.norm.momentum * mean)
 
 
+def test_a_copy_of_a_model_calls_its_own_layers():
+    """The exporter puts other pools into a copy; a moving average of weights is one too."""
+    model, _ = model_of("demo_upernet_maxvit_mini_sample")
+    assert exact_batches.attach(model)
+    pyramid = copy.deepcopy(model).decode_head.psp_modules
+    x = torch.randn(1, pyramid.in_channels, 6, 6)
+    before = pyramid(x)[0]
+    for parameter in pyramid.parameters():
+        parameter.data.zero_()
+    assert before.abs().sum() > 0 and pyramid(x)[0].abs().sum() == 0
+
+
 def test_a_backbone_can_be_told_otherwise():
     cfg = Config.fromfile(str(find("demo_retinanet_maxvit_mini_sample")))
     cfg.model.backbone.exact_batches = False

@@ -12,6 +12,7 @@ interpolation have zeros for neighbours at an image's edge.)
 
 from collections.abc import Callable
 from functools import partial
+from types import MethodType
 from typing import Any
 
 import torch
@@ -90,9 +91,9 @@ def attach(model: nn.Module) -> bool:
             if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
                 module.register_forward_pre_hook(lambda conv, args: _zero_outside(conv, args, found))
             elif isinstance(module, _NORMS):
-                module.forward = _of_real_positions(module, module.forward, found)
+                _put_before(module, _of_real_positions, found)
             elif hasattr(module, "pool_scales") and isinstance(module, nn.ModuleList):  # mmseg's PPM
-                module.forward = _of_own_contexts(module, module.forward, found)
+                _put_before(module, _of_own_contexts, found)
     for module in getattr(model, "roi_head", nn.Identity()).modules():
         if hasattr(module, "roi_layers"):
             module.register_forward_pre_hook(lambda extractor, args: _extend_edges(extractor, args, found))
@@ -105,24 +106,29 @@ def _zero_outside(conv: nn.Module, args: tuple, found: ImageSizes) -> tuple | No
     return None if inside is None else (args[0] * inside, *args[1:])
 
 
-def _of_real_positions(norm: nn.Module, forward: Callable, found: ImageSizes) -> Callable:
+def _put_before(module: nn.Module, compute: Callable, found: ImageSizes) -> None:
+    """Has ``compute(module, maps, sizes, found)`` take a training batch with padding in place of the forward pass.
+
+    As a method, so that a copy of the module calls the copy.
+    """
+
+    def forward(self: nn.Module, x: Tensor) -> Any:
+        sizes = found.if_padded(x) if self.training else None
+        return type(self).forward(self, x) if sizes is None else compute(self, x, sizes, found)
+
+    module.forward = MethodType(forward, module)
+
+
+def _of_real_positions(norm: nn.Module, x: Tensor, sizes: list[tuple[int, int]], found: ImageSizes) -> Tensor:
     """The norm's forward pass over real positions: BatchNorm's of all images together, GroupNorm's image by image."""
-
-    def normalise(x: Tensor) -> Tensor:
-        sizes = found.if_padded(x) if norm.training else None
-        if sizes is None:
-            return forward(x)
-        images = [item[:, :h, :w] for item, (h, w) in zip(x, sizes, strict=True)]
-        if isinstance(norm, nn.GroupNorm):
-            images = [forward(image[None])[0] for image in images]
-        else:
-            flat = [image.flatten(1) for image in images]
-            packed = forward(torch.cat(flat, dim=1)[None, ..., None])[0, ..., 0]  # of (1, C, all positions, 1)
-            parts = packed.split([part.shape[1] for part in flat], dim=1)
-            images = [part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)]
-        return _on_canvas(images, x)
-
-    return normalise
+    forward = partial(type(norm).forward, norm)
+    images = [item[:, :h, :w] for item, (h, w) in zip(x, sizes, strict=True)]
+    if isinstance(norm, nn.GroupNorm):
+        return _on_canvas([forward(image[None])[0] for image in images], x)
+    flat = [image.flatten(1) for image in images]
+    packed = forward(torch.cat(flat, dim=1)[None, ..., None])[0, ..., 0]  # of (1, C, all positions, 1)
+    parts = packed.split([part.shape[1] for part in flat], dim=1)
+    return _on_canvas([part.unflatten(1, size) for part, size in zip(parts, sizes, strict=True)], x)
 
 
 def _on_canvas(images: list[Tensor], like: Tensor) -> Tensor:
@@ -131,22 +137,17 @@ def _on_canvas(images: list[Tensor], like: Tensor) -> Tensor:
     return torch.stack([F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images])
 
 
-def _of_own_contexts(pyramid: nn.ModuleList, forward: Callable, found: ImageSizes) -> Callable:
+def _of_own_contexts(
+    pyramid: nn.ModuleList, x: Tensor, sizes: list[tuple[int, int]], found: ImageSizes
+) -> list[Tensor]:
     """Pyramid pooling of each image by itself; the norms behind the pools take all images together, as ever."""
-
-    def pool(x: Tensor) -> list[Tensor]:
-        sizes = found.if_padded(x) if pyramid.training else None
-        if sizes is None:
-            return forward(x)
-        contexts = []
-        for average, convolution in pyramid:
-            pooled = [average(item[:, :h, :w]) for item, (h, w) in zip(x, sizes, strict=True)]
-            small = _without_sizes(convolution, torch.stack(pooled), found)
-            enlarge = partial(F.interpolate, mode="bilinear", align_corners=pyramid.align_corners)
-            contexts.append(_on_canvas([enlarge(c[None], s)[0] for c, s in zip(small, sizes, strict=True)], x))
-        return contexts
-
-    return pool
+    contexts = []
+    for average, convolution in pyramid:
+        pooled = [average(item[:, :h, :w]) for item, (h, w) in zip(x, sizes, strict=True)]
+        small = _without_sizes(convolution, torch.stack(pooled), found)
+        enlarge = partial(F.interpolate, mode="bilinear", align_corners=pyramid.align_corners)
+        contexts.append(_on_canvas([enlarge(c[None], s)[0] for c, s in zip(small, sizes, strict=True)], x))
+    return contexts
 
 
 def _without_sizes(module: nn.Module, x: Tensor, found: ImageSizes) -> Tensor:
