@@ -229,3 +229,9 @@ def test_values_of_one_name_are_one_class_and_a_list_names_each_once(tmp_path):
     assert read_labels(folder).classes == ("sky", "road", "vehicle") and not read_labels(folder).twice
     (tmp_path / "classes.json").write_text(json.dumps(["sky", "road", "road"]))
     assert read_labels(folder).twice == ("road",)
+
+
+@pytest.mark.parametrize("text", ["", ",", " , "])
+def test_classes_without_a_name_are_refused(text):
+    with pytest.raises(InputError, match="names no class"):
+        choice_of(text)

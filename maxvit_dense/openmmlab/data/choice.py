@@ -95,10 +95,12 @@ def choice_of(
         void, boxes_as_masks: as of ``Choice``.
 
     Raises:
-        InputError: ``rename`` cannot be read.
+        InputError: ``rename`` cannot be read; ``classes`` names none.
     """
     is_file = bool(classes) and (os.path.isfile(classes) or classes.endswith((".txt", ".json")))
     keep = () if is_file or not classes else tuple(name.strip() for name in classes.split(",") if name.strip())
+    if classes is not None and not (is_file or keep):
+        raise InputError(f"--classes {classes!r} names no class. Give names with commas between them, or a file.")
     return Choice(classes if is_file else None, keep, _renaming(rename) if rename else {}, void, boxes_as_masks)
 
 
