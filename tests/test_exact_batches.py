@@ -241,6 +241,24 @@ def test_a_copy_of_a_model_calls_its_own_layers():
     assert before.abs().sum() > 0 and pyramid(x)[0].abs().sum() == 0
 
 
+@pytest.mark.parametrize("name", ["demo_retinanet_maxvit_mini_sample", "demo_upernet_maxvit_mini_sample"])
+def test_a_copy_of_a_model_predicts_with_its_own_weights(name):
+    model, scope = model_of(name)
+    assert exact_batches.attach(model)
+    twin, wanted = copy.deepcopy(model), predictions(model, scope, SIZES, one_by_one=False)
+    same = predictions(twin, scope, SIZES, one_by_one=False)
+    for parameter in twin.parameters():
+        parameter.data.zero_()
+    other = predictions(twin, scope, SIZES, one_by_one=False)
+    for a, b in zip(wanted, same, strict=True):
+        torch.testing.assert_close(answer(a), answer(b))
+    assert not any(torch.equal(answer(a), answer(b)) for a, b in zip(wanted, other, strict=True))
+
+
+def answer(sample):
+    return sample.seg_logits.data if hasattr(sample, "seg_logits") else sample.pred_instances.scores
+
+
 def test_a_backbone_can_be_told_otherwise():
     cfg = Config.fromfile(str(find("demo_retinanet_maxvit_mini_sample")))
     cfg.model.backbone.exact_batches = False

@@ -34,6 +34,9 @@ class ImageSizes:
         self.canvas: tuple[int, int] | None = None
         self._masks: dict[tuple, Tensor] = {}
 
+    def __deepcopy__(self, memo: dict) -> "ImageSizes":
+        return self  # hooks and methods of a copied model hold on to it, so its backbone must too
+
     def note(self, inputs: Any, samples: Any) -> None:
         """Reads a preprocessed batch; one without sizes of images inside its canvas has none."""
         self.sizes = self.canvas = None
@@ -174,30 +177,29 @@ def _extended(x: Tensor, sizes: list[tuple[int, int]]) -> Tensor:
 
 def _predict_one_by_one(model: nn.Module, found: ImageSizes) -> None:
     """Puts a prediction image by image, and a loss without anchors in the padding, in the place of the model's own."""
-    predict, loss = model.predict, model.loss
 
-    def predict_exactly(inputs: Tensor, samples: Any = None, *args: Any, **kwargs: Any) -> list:
-        sizes = found.of(inputs)
+    def predict(self: nn.Module, inputs: Tensor, samples: Any = None, *args: Any, **kwargs: Any) -> list:
+        own, sizes = partial(type(self).predict, self), found.of(inputs)
         if sizes is None:
-            return predict(inputs, samples, *args, **kwargs)
-        slides = getattr(getattr(model, "test_cfg", None), "mode", "whole") == "slide"  # over crops of its own
-        maps = None if slides else model.backbone(inputs)
+            return own(inputs, samples, *args, **kwargs)
+        slides = getattr(getattr(self, "test_cfg", None), "mode", "whole") == "slide"  # over crops of its own
+        maps = None if slides else self.backbone(inputs)
         found.sizes = None  # what follows sees an image alone
         results = []
         for i, (sample, (h, w)) in enumerate(zip(samples, sizes, strict=True)):
             sample.set_metainfo(dict(batch_input_shape=(h, w), pad_shape=(h, w), img_padding_size=[0] * 4))
             if maps is not None:
-                strides = model.backbone.strides
-                model.backbone.ready = tuple(
+                strides = self.backbone.strides
+                self.backbone.ready = tuple(
                     m[i : i + 1, :, : ceil_div(h, s), : ceil_div(w, s)] for m, s in zip(maps, strides, strict=True)
                 )
-            results += predict(inputs[i : i + 1, :, :h, :w], [sample], *args, **kwargs)
+            results += own(inputs[i : i + 1, :, :h, :w], [sample], *args, **kwargs)
         return results
 
-    def loss_of_real_positions(inputs: Tensor, samples: Any, *args: Any, **kwargs: Any) -> dict:
+    def loss(self: nn.Module, inputs: Tensor, samples: Any, *args: Any, **kwargs: Any) -> dict:
         for sample, size in zip(samples, found.of(inputs) or [None] * len(samples), strict=True):
             if size is not None:
                 sample.set_metainfo(dict(pad_shape=size))
-        return loss(inputs, samples, *args, **kwargs)
+        return type(self).loss(self, inputs, samples, *args, **kwargs)
 
-    model.predict, model.loss = predict_exactly, loss_of_real_positions
+    model.predict, model.loss = MethodType(predict, model), MethodType(loss, model)
