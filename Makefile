@@ -36,7 +36,7 @@ help:
 	@echo "make test-clients   smp, transformers, PEFT, lightning, OpenVINO, ... with our networks"
 	@echo "make test-faults    a training killed and resumed, bytes flipped, two processes stopped, for MINUTES=$(MINUTES)"
 	@echo "make test-oldest    the core with the least PyTorch and timm that it runs on (an environment of its own, 5 GB)"
-	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, STEPS=fewer); docs/results.md"
+	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, CONFIG=peer, STEPS=fewer); docs/results.md"
 	@echo "make results-camvid  train and evaluate on CamVid (CAMVID=folder, STEPS=fewer); docs/results.md"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
@@ -125,21 +125,30 @@ lint: setup
 benchmark: setup
 	"$(RUN)" tools/benchmark.py --preset cpu $(ARGS)
 
-# Figures of docs/results.md, made again; each ends with the one of the docs beside its own. STEPS cuts the recipe short.
+# Figures of docs/results.md, made again; each ends with those of the docs beside its own. CONFIG names a peer's config,
+# STEPS another length, SEED another seed, INIT a checkpoint for the backbone to start from.
 BCCD ?= data/BCCD
 CAMVID ?= data/camvid
+CONFIG ?=
 STEPS ?=
-CUT = $(if $(STEPS),--cfg-options train_cfg.max_iters=$(STEPS) param_scheduler.1.end=$(STEPS))
+SEED ?= 0
+INIT ?=
+LENGTH = $(if $(STEPS),train_cfg.max_iters=$(STEPS) param_scheduler.1.end=$(STEPS))
+START = $(if $(INIT),model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint="$(INIT)")
+folder = work_dirs/results/$(1)$(if $(STEPS),_$(STEPS))$(if $(INIT),_pretrained)_seed$(SEED)
+# $(call result,config,data,metric)
+define result
+	"$(RUN)" tools/train.py configs/$(1).py --data-root "$(2)" --work-dir $(call folder,$(1)) \
+	--cfg-options randomness.seed=$(SEED) $(LENGTH) $(START)
+	@grep -h "Iter(val).*$(3)" $(call folder,$(1))/*/*.log | tail -n 1
+	@grep "$(1)" docs/results.md
+endef
 results-bccd: setup
 	"$(RUN)" tools/convert_dataset.py "$(BCCD)" work_dirs/bccd_coco
-	"$(RUN)" tools/train.py configs/atss_maxvit_mini_bccd.py --data-root work_dirs/bccd_coco --work-dir work_dirs/bccd $(CUT)
-	@grep -h "Iter(val).*bbox_mAP_50" work_dirs/bccd/*/*.log | tail -n 1
-	@grep "atss_maxvit_mini_bccd" docs/results.md
+	$(call result,$(or $(CONFIG),atss_maxvit_mini_bccd),work_dirs/bccd_coco,bbox_mAP_50)
 
 results-camvid: setup
-	"$(RUN)" tools/train.py configs/fpn_maxvit_mini_camvid.py --data-root "$(CAMVID)" --work-dir work_dirs/camvid $(CUT)
-	@grep -h "Iter(val).*mIoU" work_dirs/camvid/*/*.log | tail -n 1
-	@grep "fpn_maxvit_mini_camvid" docs/results.md
+	$(call result,$(or $(CONFIG),fpn_maxvit_mini_camvid),$(CAMVID),mIoU)
 
 # Needs nothing of the pinned environment: the build gets an environment of its own, and twine's packages stay out.
 .venv-dist/.maxvit_dense: requirements/dist.txt

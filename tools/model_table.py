@@ -44,8 +44,8 @@ def _replaced(match: re.Match, groups: dict[int, str]) -> str:
 
 
 def configs() -> set[str]:
-    """All configs of the folder but those of MaxViT-mini, by name."""
-    return {path.stem for path in (ROOT / "configs").glob("*.py") if "_mini_" not in path.name}
+    """All configs of published size, by name: not those of MaxViT-mini and of its peers on blood cells."""
+    return {path.stem for path in (ROOT / "configs").glob("*.py") if not re.search("_mini_|_bccd", path.name)}
 
 
 def count_network(name: str, side: int) -> tuple[int, int]:
