@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 if not __package__:  # python tools/benchmark.py, of a checkout
@@ -29,6 +29,11 @@ backward, without an optimizer. Peak memory is that of weights and of a call bey
 --count runs nothing: tensors have no values, and "cuda" needs no GPU. Launches are operators that are no views, moved
 is what they read and write, peak what a call makes and holds beyond weights and images, and a chip's time the least
 that its memory or its matrix units need for each operator.
+
+--data prepares images for training as a config does, beside timm's loader and torchvision's transforms, and says how
+many cores an H100 could keep busy at best (the counted step of MaxViT-T's backbone):
+
+  python tools/benchmark.py --data maskrcnn_maxvit_t_3x_coco=data/coco pretrain_maxvit_t_imagenet=data/imagenet
 """
 _CHIPS = ("H100", "RTX 4090", "here")
 
@@ -42,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--preset", choices=("cpu", "gpu", "count"), help="what docs/performance.md shows")
     what.add_argument("--rows", nargs="+", metavar="ROW", help="networks to measure side by side")
+    what.add_argument(
+        "--data", nargs="+", metavar="CONFIG=FOLDER",
+        help="images/s a core of a config's training pipeline on the photographs of a folder",
+    )  # fmt: skip
     parser.add_argument("--work", default="", metavar="WORDS", help="words of all --rows")
     parser.add_argument("--count", action="store_true", help="count launches, bytes, operations and memory instead")
     parser.add_argument(
@@ -78,19 +87,29 @@ def main(argv: list[str] | None = None) -> int:
     if args.out and args.out.suffix not in (".md", ".json"):
         parser.error(f"--out must end in .md or .json, not {args.out.name!r}")
 
+    for pair in args.data or ():
+        if not all(_pair(pair)):
+            parser.error(f"--data {pair}: give CONFIG=FOLDER, such as maskrcnn_maxvit_t_3x_coco=data/coco")
+
     from maxvit_dense.benchmark import rows, session
     from maxvit_dense.errors import InputError
 
+    if args.data:
+        try:
+            return _report(args, args.data, _prepared)
+        except InputError as error:
+            print(f"benchmark: {error}", file=sys.stderr)
+            return 2
     groups = rows.PRESETS[args.preset] if args.preset else [rows.Group(args.work, tuple(args.rows))]
     try:
         session.check(groups, counted=args.count)
     except InputError as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 2
-    return _report(args, groups)
+    return _report(args, groups, _counted if args.count else _measured)
 
 
-def _report(args: argparse.Namespace, groups: Sequence) -> int:
+def _report(args: argparse.Namespace, groups: Sequence, measured: Callable) -> int:
     """Prints and writes a table of each group; 1 if a row failed."""
     from maxvit_dense.benchmark import session
     from maxvit_dense.files import write_whole
@@ -99,7 +118,7 @@ def _report(args: argparse.Namespace, groups: Sequence) -> int:
     text = ", ".join(f"{key} {value}" for key, value in machine.items() if value is not None) + "\n\n"
     print(text, flush=True)
     results = []
-    for table, found in (_counted if args.count else _measured)(args, groups):
+    for table, found in measured(args, groups):
         results += found
         print(table, flush=True)
         text += table + "\n"
@@ -129,6 +148,18 @@ def _counted(args: argparse.Namespace, groups: Sequence) -> Iterator[tuple[str, 
     for group in groups:
         found = count.measure(group, chosen)
         yield count.table(group, found, chosen), found
+
+
+def _pair(text: str) -> tuple[str, str]:
+    config, _, folder = text.partition("=")
+    return config, folder
+
+
+def _prepared(args: argparse.Namespace, pairs: Sequence[str]) -> Iterator[tuple[str, list[dict]]]:
+    from maxvit_dense.openmmlab.data import rates
+
+    for pair in pairs:
+        yield rates.measure(*_pair(pair), args.repetitions or 5)
 
 
 if __name__ == "__main__":
