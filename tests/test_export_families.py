@@ -22,19 +22,23 @@ CROP = dict(rule="crop", interpolation="bicubic")
 
 def predictor(family):
     """A demo's model with random weights whose scores differ."""
-    cfg = load_config(f"demo_{family}_maxvit_mini_sample", {}, ("model", "test_dataloader"))
+    name = "atss_maxvit_mini_bccd" if family == "atss" else f"demo_{family}_maxvit_mini_sample"
+    cfg = load_config(name, {}, ("model", "test_dataloader"))
     torch.manual_seed(0)
     model = revert_sync_batchnorm(build_model(cfg)).eval()
     fill_with_noise(model.backbone.net)
     if family == "retinanet":
         torch.nn.init.normal_(model.bbox_head.retina_cls.weight, std=0.05)
+    if family == "atss":
+        torch.nn.init.normal_(model.bbox_head.atss_cls.weight, std=0.05)
+        torch.nn.init.normal_(model.bbox_head.atss_centerness.weight, std=0.05)
     if family == "maskrcnn":
         model.roi_head.test_cfg.score_thr = 0.1  # untrained, it gives each class about 1/7
-    classes = CLASSES if cfg.default_scope == "mmseg" else CLASSES[:6]
+    classes = CLASSES if cfg.default_scope == "mmseg" else CLASSES[: 3 if family == "atss" else 6]
     return Predictor(cfg, model, dict(classes=classes, palette=None, mask_values=[7, *range(len(classes) - 1)]), 1)
 
 
-@pytest.mark.parametrize("family", ["retinanet", "maskrcnn", "upernet", "fpn"])
+@pytest.mark.parametrize("family", ["retinanet", "atss", "maskrcnn", "upernet", "fpn"])
 def test_a_program_s_steps_are_those_of_the_model(family):
     exportable = make_exportable(predictor(family), family, backbone_alone=False)
     assert not exportable.left_out

@@ -118,3 +118,13 @@ def test_what_cannot_be_used_is_said_in_one_message(runs, arguments, said):
 def test_a_device_that_is_not_there_is_refused(runs):
     with pytest.raises(InputError, match="--device tpu7 cannot be used"):
         maxvit_dense.openmmlab.load(runs["detector"], device="tpu7")
+
+
+def test_objects_that_are_not_wanted_are_not_looked_for_and_the_others_stay(runs, images):
+    full = maxvit_dense.openmmlab.load(runs["detector"], device="cpu")(images[0])[0]
+    least = float(np.median(full["scores"]))
+    sure = maxvit_dense.openmmlab.load(runs["detector"], device="cpu", score=least)(images[0])[0]
+    wanted = full["scores"] >= least
+    assert 0 < wanted.sum() < len(wanted)
+    for key, value in full.items():
+        np.testing.assert_allclose(sure[key], value[wanted], rtol=1e-4, atol=1e-3)

@@ -97,7 +97,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.tile:
         progress = run_tiles(job, items, args.tile, args.overlap)
     else:
-        progress = run(job, read_ahead(items, args.batch), len(items))
+        progress = run(job, read_ahead(job, items), len(items))
     _summary(job, progress, pictures and pictures.path)
     return 1 if job.unreadable else 0
 
@@ -145,10 +145,10 @@ def _load(args: argparse.Namespace) -> Any:
     if _is_exported(args.model[0]):
         from maxvit_dense.runtime import load as open_exported
 
-        return open_exported(args.model[0], args.runtime)
+        return open_exported(args.model[0], args.runtime, score=args.score)
     from maxvit_dense.openmmlab.predictor import load
 
-    return load(*args.model, device=args.device, batch=args.batch, tta=args.tta)
+    return load(*args.model, device=args.device, batch=args.batch, tta=args.tta, score=args.score)
 
 
 def _prepare(job: Any, args: argparse.Namespace, items: list, pictures: list[Path], sources: Any = ()) -> None:

@@ -35,6 +35,8 @@ from .tta import augment_test
 
 _TASKS = {"mmdet": "detection", "mmseg": "segmentation"}
 _READING = ("LoadImageFromFile", "DropOutsideBoxes", "CheckLoaded")  # and whatever loads annotations
+# Heads whose objects are those with a score above a threshold, whatever lies below it.
+_ABOVE_THRESHOLD = ("RetinaHead", "ATSSHead", "StandardRoIHead", "CascadeRoIHead")
 _EVALUATION = ("input_size", "crop_pct", "crop_mode", "interpolation")
 
 
@@ -47,12 +49,14 @@ class Predictor:
         palette: (R, G, B) of each class, or None.
         mask_values: value of each class in the masks of the training data; None but for segmentors.
         model: in evaluation mode, on its device.
+        threads: of this machine that it computes with.
         batch: how many images go through it at once.
         cfg: the config that it was built of.
     """
 
     def __init__(self, cfg: Config, model: nn.Module, record: Mapping[str, Any], batch: int):
         self.model, self.batch, self.cfg = model, batch, cfg
+        self.threads = torch.get_num_threads() if next(model.parameters()).device.type == "cpu" else 0
         self.task = _TASKS.get(cfg.get("default_scope"), "classification")
         self.classes = tuple(record["classes"])
         self.palette = record["palette"]
@@ -134,6 +138,7 @@ def load(
     device: str | None = None,
     batch: int = 1,
     tta: bool = False,
+    score: float = 0.0,
 ) -> Predictor:
     """A trained model, ready to be called with images.
 
@@ -143,6 +148,8 @@ def load(
         device: such as "cpu" or "cuda:0"; by default a GPU if there is one.
         batch: images that go through the network at once.
         tta: test-time augmentation, see ``tta.augment_test``.
+        score: objects of lower scores are not wanted; where that changes no other, they are not looked for, which
+            saves the suppression of their boxes and their masks.
 
     Raises:
         InputError: a config or checkpoint that cannot be used, or that do not belong together.
@@ -159,9 +166,17 @@ def load(
         augment_test(cfg)
         with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
             model = MODELS.build(dict(cfg.model, module=model))
+    else:
+        _look_for(model, score)
     model = revert_sync_batchnorm(model)
     exact_batches.attach(model)
     return Predictor(cfg, model.to(device).eval(), record, batch)
+
+
+def _look_for(model: nn.Module, score: float) -> None:
+    for head in (getattr(model, "bbox_head", None), getattr(model, "roi_head", None)):
+        if type(head).__name__ in _ABOVE_THRESHOLD and "score_thr" in head.test_cfg:
+            head.test_cfg.score_thr = max(head.test_cfg.score_thr, score - 1e-6)
 
 
 def _files(config: Path, checkpoint: Path | None) -> tuple[Path, Path]:

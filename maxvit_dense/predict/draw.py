@@ -54,7 +54,7 @@ def draw(
                 alpha = Image.fromarray(piece.mask * np.uint8(255 * _OPACITY))
                 picture.paste(palette[label], (piece.left, piece.top), alpha)
     elif kind(result) == "segmentation":
-        table = np.array(palette, dtype=np.uint8)[np.minimum(result["labels"], len(palette) - 1)]
+        table = np.array(palette, dtype=np.uint8).take(result["labels"], axis=0, mode="clip")
         picture = Image.blend(picture, Image.fromarray(table), _OPACITY)
     picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.BICUBIC)
     pen = _Pen(picture)

@@ -53,8 +53,10 @@ def select(result: Mapping, score: float, labels: Collection[int] | None = None)
 def ranked(result: Mapping, most: int | None = None) -> list[tuple[int, float]]:
     """Labels of a classifier with their scores, or of a label map with their shares of the pixels, largest first."""
     if kind(result) == "segmentation":
-        labels, pixels = np.unique(result["labels"], return_counts=True)
-        values = pixels / pixels.sum()
+        image = result["labels"]
+        rows = (np.bincount(row, minlength=int(image.max()) + 1) for row in image)  # of the whole: 8 bytes a pixel
+        pixels = sum(rows)
+        labels, values = np.flatnonzero(pixels), pixels[pixels > 0] / image.size
     else:
         labels, values = np.arange(count(result)), result["scores"]
     return [(int(labels[i]), float(values[i])) for i in np.argsort(-values, kind="stable")[:most]]

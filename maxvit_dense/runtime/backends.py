@@ -90,7 +90,7 @@ def open_program(
         path: NAME.onnx, NAME.xml of OpenVINO, or NAME.pt2 of torch.export.
         runtime: one of ``RUNTIMES``; None for the one that the file was written for.
         precision: fp32, bf16 or int8: what the file was exported for.
-        threads: how many to use; 0 for OMP_NUM_THREADS if that is set, else the library's choice.
+        threads: how many to use; 0 for ``default_threads``.
         size: height and width of every image, if all have one size and come one by one.
 
     Raises:
@@ -104,5 +104,10 @@ def open_program(
             f"{runtime} runs {' and '.join(_SERVED[runtime])} files, not {path.name}. "
             f"Give --runtime {_BY_SUFFIX[path.suffix]}."
         )
+    return _OPENERS[runtime](path, precision, threads or default_threads(), size)
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS if that is set, else 0, the library's choice."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return _OPENERS[runtime](path, precision, threads or (int(asked) if asked.isdigit() else 0), size)
+    return int(asked) if asked.isdigit() else 0

@@ -1,5 +1,6 @@
 """An exported model: RGB images in, plain numpy out."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .backends import open_program
+from .backends import default_threads, open_program
 from .card import Card, find_program, read_card
 from .images import fixed_size, prepare
 from .masks import paste_masks
@@ -27,16 +28,18 @@ class Model:
         task: classification, detection, segmentation or features.
         classes: names in the order of labels and scores.
         mask_values: value of each class in the masks of the training data; None but for segmentors.
+        threads: that it computes with.
+        score: least of an object's that it gives.
     """
 
-    def __init__(self, path: str | Path, runtime: str | None = None, threads: int = 0):
+    def __init__(self, path: str | Path, runtime: str | None = None, threads: int = 0, score: float = 0.0):
         path = find_program(Path(path))
         self.card: Card = read_card(path)
         self.task = self.card.task
         self.classes = list(self.card.classes)
         self.mask_values = self.card.mask_values
-        size = fixed_size(self.card.preprocessing)
-        self._run = open_program(path, runtime, self.card.precision, threads, size)
+        self.threads, self.score = threads or default_threads() or os.cpu_count() or 1, score
+        self._run = open_program(path, runtime, self.card.precision, threads, fixed_size(self.card.preprocessing))
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
         return [self._found(check_image(image, i)) for i, image in enumerate(images)]
@@ -44,6 +47,9 @@ class Model:
     def _found(self, image: np.ndarray) -> Result:
         inputs, size = program_inputs(image, self.card)
         found = dict(zip(self.card.outputs, self._run(inputs), strict=True))
+        if "boxes" in found:
+            sure = found["scores"] >= self.score
+            found = {name: value[sure] for name, value in found.items()}
         return _READERS[self.task](found, image, size, self.card)
 
 
@@ -97,15 +103,16 @@ _READERS = dict(
 )
 
 
-def load(path: str | Path, runtime: str | None = None, threads: int = 0) -> Model:
+def load(path: str | Path, runtime: str | None = None, threads: int = 0, score: float = 0.0) -> Model:
     """Opens what ``maxvit-dense export`` wrote.
 
     Args:
         path: the folder that it wrote, or NAME.onnx, NAME.xml or NAME.pt2 with NAME.json beside it.
         runtime: one of ``backends.RUNTIMES``; None for the one that the file was written for.
-        threads: how many to use; 0 for the library's choice.
+        threads: how many to use; 0 for ``backends.default_threads``.
+        score: least score of an object; those with less get no mask, which saves most of a mask's time.
 
     Raises:
         InputError: something else wrote it, or the runtime is not installed; the text says what to do.
     """
-    return Model(path, runtime, threads)
+    return Model(path, runtime, threads, score)

@@ -1,7 +1,8 @@
-"""RetinaNet, Faster and Mask R-CNN from one image to its objects, without a branch on how many there are."""
+"""RetinaNet, ATSS, Faster and Mask R-CNN from one image to its objects, without a branch on how many there are."""
 
 import torch
 from mmdet.models import (
+    ATSSHead,
     BBoxHead,
     FCNMaskHead,
     RetinaHead,
@@ -31,24 +32,25 @@ class OneStageProgram(nn.Module):
         cfg = head.test_cfg
         levels = zip(*head(self.detector.extract_feat(image)), strict=True)
         found = [self._candidates(i, *level) for i, level in enumerate(levels)]
-        scores, labels, deltas, priors = (torch.cat(values) for values in zip(*found, strict=True))
-        scores, labels, deltas, priors = keep(scores > cfg.get("score_thr", 0), scores, labels, deltas, priors)
+        scores, labels, deltas, priors = keep(*(torch.cat(values) for values in zip(*found, strict=True)))
         boxes = decode(priors, deltas, head.bbox_coder, image)
         boxes, scores, labels = keep(wide_enough(boxes, cfg), boxes, scores, labels)
         kept = suppress(boxes, scores, labels, cfg.nms, cfg.max_per_img)
         return boxes[kept], scores[kept], labels[kept]
 
-    def _candidates(self, level: int, logits: Tensor, deltas: Tensor) -> tuple[Tensor, ...]:
-        """Best guesses on one map: scores, labels, deltas and anchors."""
+    def _candidates(self, level: int, logits: Tensor, deltas: Tensor, *centres: Tensor) -> tuple[Tensor, ...]:
+        """Best guesses on one map: whether they are likely enough, scores, labels, deltas and anchors."""
         head = self.detector.bbox_head
         classes = head.cls_out_channels
         priors = head.prior_generator.single_level_grid_priors(logits.shape[-2:], level, logits.dtype, logits.device)
         logits = logits[0].permute(1, 2, 0).reshape(-1, classes)
         scores = logits.sigmoid() if head.use_sigmoid_cls else logits.softmax(-1)[:, :-1]
         scores, places = best(scores.flatten(), head.test_cfg.get("nms_pre", -1))
-        anchors = places // head.num_classes
+        likely, anchors = scores > head.test_cfg.get("score_thr", 0), places // head.num_classes
+        for centre in centres:  # ATSS: how near to an object's centre each anchor lies
+            scores = scores * centre[0].permute(1, 2, 0).flatten().sigmoid()[anchors]
         deltas = deltas[0].permute(1, 2, 0).reshape(-1, 4)
-        return scores, places - anchors * head.num_classes, deltas[anchors], priors[anchors]
+        return likely, scores, places - anchors * head.num_classes, deltas[anchors], priors[anchors]
 
 
 class TwoStageProgram(nn.Module):
@@ -113,10 +115,10 @@ def why_not(detector: nn.Module) -> str | None:
     if isinstance(detector, TwoStageDetector):
         return _why_not_two_stage(detector)
     if isinstance(detector, SingleStageDetector):
-        if type(getattr(detector, "bbox_head", None)) is not RetinaHead:  # Mask2Former has none
-            return f"it is a {type(detector).__name__} whose head is no RetinaHead"
+        if type(getattr(detector, "bbox_head", None)) not in (RetinaHead, ATSSHead):  # Mask2Former has none
+            return f"it is a {type(detector).__name__} whose head is neither RetinaHead nor ATSSHead"
         return _why_not_anchors(detector.bbox_head)
-    return f"it is a {type(detector).__name__}: neither RetinaNet nor Faster or Mask R-CNN"
+    return f"it is a {type(detector).__name__}: neither RetinaNet, ATSS nor Faster or Mask R-CNN"
 
 
 def _why_not_two_stage(detector: TwoStageDetector) -> str | None:
