@@ -310,10 +310,28 @@ def test_earlier_pictures_are_not_predicted_again(predict, photos, tmp_path):
 
 def test_an_unreadable_image_is_named_and_the_rest_goes_on(predict, photos, tmp_path, capsys):
     (photos / "0.jpg").write_bytes(b"\xff\xd8 no image")
-    assert predict(photos) == 1
+    (photos / "link.png").symlink_to("nowhere")
+    assert predict("photos") == 1
     printed = capsys.readouterr()
-    assert printed.err.count("0.jpg cannot be read") == 1 and "2 images, 2 objects, 1 could not be read" in printed.out
+    assert printed.err.count("0.jpg cannot be read") == 1 and "There is no image photos/link.png" in printed.err
+    assert "2 images, 2 objects, 2 could not be read" in printed.out
     assert files(tmp_path / "predictions") == ["1.jpg", "deep/2.png"]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_an_image_that_the_model_refuses_is_named_and_the_rest_goes_on(predict, photos, monkeypatch, batch, capsys):
+    def narrow_refused(model, images):
+        if any(image.shape[1] < 10 for image in images):
+            raise InputError("too narrow")
+        return answer(model, images)
+
+    answer = Boxes.__call__
+    monkeypatch.setattr(Boxes, "__call__", narrow_refused)
+    Image.new("RGB", (5, 90)).save(photos / "0.png")
+    assert predict("photos", "--batch", batch) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "predict: photos/0.png: too narrow\n"
+    assert "2 images, 2 objects, 1 could not be read" in printed.out
 
 
 def test_an_error_in_writing_ends_the_command(predict, photos, tmp_path, monkeypatch, capsys):
@@ -323,7 +341,7 @@ def test_an_error_in_writing_ends_the_command(predict, photos, tmp_path, monkeyp
     monkeypatch.setattr(write.YoloText, "add", refuse)
     assert predict(photos, "--out", "labels", "--format", "yolo") == 2
     printed = capsys.readouterr()
-    assert "no permission to write labels/1.txt" in printed.err and not printed.out
+    assert "labels/1.txt" in printed.err and "Give other places" in printed.err and not printed.out
     assert not (tmp_path / "labels").exists()
 
 
@@ -352,10 +370,15 @@ def test_no_picture_takes_the_place_of_its_source(predict, photos, tmp_path, lin
         (["photos", "--out", "table.csv"], "no form for results of detection"),
         (["photos", "--out", "labels"], "Give --format coco or yolo or labelme or labelstudio"),
         (["twins", "--out", "labels", "--format", "yolo"], "Files of 1.jpg and 1.png would have one name"),
+        (["list.txt"], "list.txt is no text in UTF-8"),
+        (["photos", "--out", "list.txt/found.json"], "list.txt is there and in the way"),
+        (["photos", "--pictures", "list.txt"], "list.txt is there and in the way"),
+        (["photos", "--out", "twins", "--format", "coco"], "twins is there and in the way"),
     ],
 )
 def test_what_cannot_be_done_gets_one_message_and_writes_nothing(predict, photos, tmp_path, options, said, capsys):
     (tmp_path / "twins").mkdir()
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
     for name in ("1.jpg", "1.png"):
         Image.new("RGB", (64, 48)).save(tmp_path / "twins" / name)
     before = files(tmp_path)
@@ -443,8 +466,22 @@ def test_videos_that_cannot_be_used_are_refused(predict, tmp_path, capsys):
     assert files(tmp_path) == ["broken.mp4", "clip.mp4"]
 
 
+def test_a_video_that_breaks_off_is_told(predict, tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2")
+    film = cv2.VideoWriter(str(tmp_path / "clip.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48))
+    for i in range(20):
+        film.write(np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    film.release()
+    assert predict("clip.avi") == 0 and not capsys.readouterr().err
+    content = (tmp_path / "clip.avi").read_bytes()
+    (tmp_path / "clip.avi").write_bytes(content[: len(content) // 2])
+    assert predict("clip.avi") == 1
+    assert "clip.avi breaks off: it has 20 frames" in capsys.readouterr().err
+    assert predict("clip.avi", "--frames", "3") == 0
+
+
 def test_help_and_mistakes_need_no_model(capsys):
-    for arguments in (["--help"], ["a", "b", "c", "d"], ["a", "b", "--batch", "0"], ["a"]):
+    for arguments in (["--help"], ["a", "b", "c", "d"], ["a", "b", "--batch", "0"], ["a", "b", "--frames", "0"], ["a"]):
         with pytest.raises(SystemExit) as stop:
             command(arguments)
         assert stop.value.code == (0 if arguments == ["--help"] else 2)

@@ -128,3 +128,16 @@ def test_objects_that_are_not_wanted_are_not_looked_for_and_the_others_stay(runs
     assert 0 < wanted.sum() < len(wanted)
     for key, value in full.items():
         np.testing.assert_allclose(sure[key], value[wanted], rtol=1e-4, atol=1e-3)
+
+
+def test_images_that_cannot_be_resized_or_held_are_refused(runs, monkeypatch):
+    predictor = maxvit_dense.openmmlab.load(runs["detector"], device="cpu")
+    with pytest.raises(InputError, match="1x3000 pixels cannot be resized"):
+        predictor(np.zeros((3000, 1, 3), np.uint8))
+
+    def no_memory(data):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(predictor.model, "test_step", no_memory)
+    with pytest.raises(InputError, match="Give --tile 1024"):
+        predictor(np.zeros((64, 64, 3), np.uint8))

@@ -96,6 +96,11 @@ def test_masks_are_pasted_as_mmdet_does():
     assert found.any()
 
 
+def test_an_image_of_which_no_pixel_would_be_left_is_refused():
+    with pytest.raises(InputError, match="1x3000 pixels would have none left"):
+        prepare(noise(3000, 1), PLAIN | dict(resize=dict(rule="fit", short=800, long=1333)))
+
+
 def test_what_something_else_exported_is_refused(tmp_path):
     with pytest.raises(InputError, match="There is no exported model"):
         load(tmp_path / "none.onnx")
@@ -104,9 +109,12 @@ def test_what_something_else_exported_is_refused(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"x")
     with pytest.raises(InputError, match="something else"):
         load(tmp_path / "net.onnx")
-    for content in ("{", "[]", json.dumps(dict(format="another")), json.dumps(dict(format=FORMAT, task="x"))):
+    whole = json.loads(Card("features", "n", [], "fp32", ["stride4"], PLAIN).to_json())
+    changed = (dict(task="x"), dict(preprocessing={}), dict(classes=None), dict(preprocessing=PLAIN | dict(mean="x")))
+    damaged = [json.dumps(whole | change) for change in changed]
+    for content in ("{", "[]", json.dumps(dict(format="another")), json.dumps(dict(format=FORMAT, task="x")), *damaged):
         (tmp_path / "net.json").write_text(content)
-        with pytest.raises(InputError, match="net.json"):
+        with pytest.raises(InputError, match=r"net\.json|card of .*net\.onnx"):
             load(tmp_path / "net.onnx")
 
 

@@ -68,8 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"give a config and a checkpoint, a work dir or an exported file, then one source: {args.model}")
     if exported and (args.tta or args.device) or args.runtime and not exported:
         parser.error("--tta and --device are for checkpoints, --runtime is for exported files")
-    if not 0 <= args.score <= 1 or args.batch < 1:
-        parser.error("--score lies between 0 and 1, --batch is 1 or more")
+    if not 0 <= args.score <= 1 or min(args.batch, 1 if args.frames is None else args.frames) < 1:
+        parser.error("--score lies between 0 and 1, --batch and --frames are 1 or more")
 
     from maxvit_dense.errors import InputError
 
@@ -78,8 +78,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
-    except PermissionError as error:
-        print(f"predict: no permission to write {error.filename}. Give other places.", file=sys.stderr)
+    except OSError as error:
+        print(f"predict: {error}. Give other places, that can be written and have room.", file=sys.stderr)
         return 2
 
 
@@ -121,7 +121,9 @@ def _predict_stream(args: argparse.Namespace) -> int:
         job.show = film and film.add
         progress = run(job, stream.frames(), stream.total)
     _summary(job, progress, path)
-    return 0
+    if stream.broken_off:
+        print(f"predict: {args.source} breaks off: it has {stream.total} frames by its header", file=sys.stderr)
+    return 1 if job.unreadable or stream.broken_off else 0
 
 
 def _job(args: argparse.Namespace) -> Any:
@@ -138,7 +140,8 @@ def _job(args: argparse.Namespace) -> Any:
 
 def _is_exported(model: str) -> bool:
     """Whether it is a file that `maxvit-dense export` wrote, or its folder."""
-    return Path(model).suffix in _EXPORTED or (Path(model) / "model.json").is_file()
+    parts = [Path(model) / f"model{suffix}" for suffix in (".json", *_EXPORTED)]
+    return Path(model).suffix in _EXPORTED or any(part.is_file() for part in parts)
 
 
 def _load(args: argparse.Namespace) -> Any:
@@ -153,7 +156,7 @@ def _load(args: argparse.Namespace) -> Any:
 
 def _prepare(job: Any, args: argparse.Namespace, items: list, pictures: list[Path], sources: Any = ()) -> None:
     """What the job writes and looks for; refuses what would overwrite an image or a video."""
-    from maxvit_dense.predict.images import refuse_overwriting
+    from maxvit_dense.predict.images import check_targets
     from maxvit_dense.predict.run import class_labels
     from maxvit_dense.predict.write import FORMATS, choose_format
 
@@ -164,7 +167,7 @@ def _prepare(job: Any, args: argparse.Namespace, items: list, pictures: list[Pat
         kind = FORMATS[choose_format(args.format, Path(args.out), predictor.task)]
         job.writer = kind(Path(args.out), predictor.classes, getattr(predictor, "mask_values", None))
         targets += job.writer.targets(items)
-    refuse_overwriting(targets, [*(item.path for item in items), *sources])
+    check_targets(targets, [*(item.path for item in items), *sources])
 
 
 def _summary(job: Any, progress: Any, pictures: Path | None) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
@@ -37,6 +38,7 @@ _TASKS = {"mmdet": "detection", "mmseg": "segmentation"}
 _READING = ("LoadImageFromFile", "DropOutsideBoxes", "CheckLoaded")  # and whatever loads annotations
 # Heads whose objects are those with a score above a threshold, whatever lies below it.
 _ABOVE_THRESHOLD = ("RetinaHead", "ATSSHead", "StandardRoIHead", "CascadeRoIHead")
+_NO_MEMORY = "can't allocate memory"  # what PyTorch says on a CPU, in a RuntimeError
 _EVALUATION = ("input_size", "crop_pct", "crop_mode", "interpolation")
 
 
@@ -98,9 +100,11 @@ class Predictor:
             return dict(inputs=self._prepare(Image.fromarray(image)), label=0)
         bgr = np.ascontiguousarray(image[..., ::-1], dtype=np.float32 if self._float else None)
         shape = image.shape[:2]
-        return self._prepare(
-            dict(img=bgr, img_path="", img_id=0, img_shape=shape, ori_shape=shape, height=shape[0], width=shape[1])
-        )
+        fields = dict(img_path="", img_id=0, img_shape=shape, ori_shape=shape, height=shape[0], width=shape[1])
+        try:
+            return self._prepare(dict(img=bgr, **fields))
+        except cv2.error as error:
+            raise InputError(f"An image of {shape[1]}x{shape[0]} pixels cannot be resized ({error.err}).") from error
 
     @torch.no_grad()
     def _predict(self, items: list[dict[str, Any]]) -> list[dict[str, np.ndarray]]:
@@ -112,7 +116,13 @@ class Predictor:
             data = pseudo_collate([items[i] for i in places])
             if self.task == "classification":
                 data = dict(inputs=torch.stack(data["inputs"]), label=torch.tensor(data["label"]))
-            for i, sample in zip(places, self.model.test_step(data), strict=True):
+            try:
+                samples = self.model.test_step(data)
+            except (MemoryError, RuntimeError) as error:
+                if not isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) and _NO_MEMORY not in str(error):
+                    raise
+                raise InputError(f"Too large for this machine's memory ({error}). Give --tile 1024.") from error
+            for i, sample in zip(places, samples, strict=True):
                 results[i] = self._plain(sample)
         return results
 

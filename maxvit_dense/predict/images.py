@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +47,10 @@ def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
         ]
         items = [Item(p.relative_to(path).as_posix(), p) for p in paths]
     elif path.is_file() and path.suffix.lower() == ".txt":
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise InputError(f"List {path} is no text in UTF-8 ({error}). Give a path of an image a line.") from error
         items = _named([path.parent / line for line in lines if line])
     elif path.is_file():
         items = [Item(path.name, path)]
@@ -61,7 +64,7 @@ def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()  # a link to nowhere is one that cannot be read
 
 
 def _named(paths: list[Path]) -> list[Item]:
@@ -78,9 +81,9 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: it cannot be read, or has more pixels than Pillow reads at once.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path} is not a file: a pipe, a device or a folder. Give an image.")
     try:
-        if os.path.exists(path) and not os.path.isfile(path):
-            raise InputError(f"{path} is not a file: a pipe, a device or a folder. Give an image.")
         with Image.open(path) as image:
             return to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
@@ -99,12 +102,16 @@ def to_rgb(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("RGB"))
 
 
-def refuse_overwriting(targets: Iterable[Path], sources: Iterable[Path]) -> None:
-    """Refuse to write over what is read, by whatever name: links lead to the same file.
+def check_targets(targets: Sequence[Path], sources: Iterable[Path]) -> None:
+    """Refuse to write over what is read, by whatever name (links lead to the same file), and where no file can be.
 
     Raises:
-        InputError: a target is a source.
+        InputError: a target is a source or a folder, or lies in a file.
     """
+    blocked = [path for path in targets if path.is_dir()]
+    blocked += [p for p in {parent for path in targets for parent in path.parents} if p.exists() and not p.is_dir()]
+    if blocked:
+        raise InputError(f"{listed(blocked)} is there and in the way of what would be written. Give another place.")
     read = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, filter(os.path.exists, sources))}
     over = [p for p in targets if p.exists() and (os.stat(p).st_dev, os.stat(p).st_ino) in read]
     if over:

@@ -75,8 +75,7 @@ def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Prog
         for batch in _batches(images, job):
             while len(unfinished) > job.beside * job.batch:
                 unfinished.popleft().result()
-            arrays = [image for _, image in batch]
-            for (item, image), result in zip(batch, job.predictor(arrays), strict=True):
+            for (item, image), result in _predicted(job, batch):
                 unfinished.append(pool.submit(finish, job, item, image, result))
             progress.add(len(batch))
         while unfinished:
@@ -178,6 +177,18 @@ def _batches(images: Iterable[tuple[Item, Any]], job: Job) -> Iterator[list[tupl
             batch = []
     if batch:
         yield batch
+
+
+def _predicted(job: Job, batch: list[tuple[Item, np.ndarray]]) -> list[tuple[tuple[Item, np.ndarray], Result]]:
+    """A batch with its results; without images that the predictor does not take, alone if not together."""
+    try:
+        return list(zip(batch, job.predictor([image for _, image in batch]), strict=True))
+    except InputError as error:
+        if len(batch) > 1:
+            return [pair for one in batch for pair in _predicted(job, [one])]
+        item, _ = batch[0]
+        job.cannot_read(item, InputError(f"{item.path}: {error}"))
+        return []
 
 
 def class_labels(names: str, classes: Sequence[str]) -> list[int]:

@@ -1,5 +1,6 @@
 """Frames of videos and webcams, and pictures as a video, by OpenCV."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ..errors import InputError
 from ..files import file_written_aside
 from .images import Item
 
+_WHOLE = 0.95  # of the frames that a file tells, which some only estimate
 _USUAL_RATE = 25.0  # frames a second, where the source does not tell
 
 
@@ -19,6 +21,8 @@ def _opencv() -> Any:
         import cv2
     except ImportError:
         raise InputError("Videos need OpenCV: pip install opencv-python-headless") from None
+    cv2.setLogLevel(0)  # what it cannot open gets our message
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     return cv2
 
 
@@ -29,6 +33,7 @@ class Stream:
         name: of the video without its suffix.
         total: frames; None of a webcam.
         rate: frames a second.
+        broken_off: whether the video ended long before the frame that it tells as its last.
 
     Raises:
         InputError: OpenCV opens no such thing.
@@ -47,7 +52,7 @@ class Stream:
         self.path, self.name = Path(source), f"webcam{source}" if webcam else Path(source).stem
         self.rate = self._capture.get(cv2.CAP_PROP_FPS) or _USUAL_RATE
         frames = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.most = most
+        self.most, self.broken_off = most, False
         self.total = most if webcam else min(frames, most or frames) if frames > 0 else None
 
     def frames(self) -> Iterator[tuple[Item, np.ndarray]]:
@@ -58,6 +63,7 @@ class Stream:
                 number += 1
                 yield Item(f"{self.name}/{number:06d}.png", self.path), np.ascontiguousarray(frame[..., ::-1])
                 read, frame = self._capture.read()
+            self.broken_off = number < _WHOLE * (self.total or 0)
         except KeyboardInterrupt:  # of a webcam's only end
             pass
         finally:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ..errors import InputError
+
 _COEFFICIENT_BITS = 11  # of OpenCV's fixed-point weights
 
 
@@ -53,7 +55,10 @@ def _fit(image: np.ndarray, short: int, long: int) -> np.ndarray:
     """As large as fits: short side at most ``short``, long side at most ``long``, as mmcv's keep_ratio."""
     height, width = image.shape[:2]
     scale = min(long / max(height, width), short / min(height, width))
-    return resize_bilinear(image, int(height * scale + 0.5), int(width * scale + 0.5))
+    target = int(height * scale + 0.5), int(width * scale + 0.5)
+    if 0 in target:
+        raise InputError(f"An image of {width}x{height} pixels would have none left, made to fit {long}x{short}.")
+    return resize_bilinear(image, *target)
 
 
 def _stretch(image: np.ndarray, height: int, width: int) -> np.ndarray:

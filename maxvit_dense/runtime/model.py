@@ -36,21 +36,31 @@ class Model:
         path = find_program(Path(path))
         self.card: Card = read_card(path)
         self.task = self.card.task
-        self.classes = list(self.card.classes)
+        try:
+            self._read = _READERS[self.task]
+            size = fixed_size(self.card.preprocessing)
+            prepare(np.zeros((8, 8, 3), np.uint8), self.card.preprocessing)
+            self.classes = list(self.card.classes)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"The card of {path} does not describe a model ({error!r}). Export it again.") from error
         self.mask_values = self.card.mask_values
         self.threads, self.score = threads or default_threads() or os.cpu_count() or 1, score
-        self._run = open_program(path, runtime, self.card.precision, threads, fixed_size(self.card.preprocessing))
+        self._run = open_program(path, runtime, self.card.precision, threads, size)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
         return [self._found(check_image(image, i)) for i, image in enumerate(images)]
 
     def _found(self, image: np.ndarray) -> Result:
         inputs, size = program_inputs(image, self.card)
-        found = dict(zip(self.card.outputs, self._run(inputs), strict=True))
+        try:
+            found = dict(zip(self.card.outputs, self._run(inputs), strict=True))
+        except Exception as error:  # the runtimes' have no common class but this
+            shape = "x".join(map(str, inputs["image"].shape))
+            raise InputError(f"The model does not run on {shape} values ({str(error).strip()[:300]}).") from error
         if "boxes" in found:
             sure = found["scores"] >= self.score
             found = {name: value[sure] for name, value in found.items()}
-        return _READERS[self.task](found, image, size, self.card)
+        return self._read(found, image, size, self.card)
 
 
 def program_inputs(image: np.ndarray, card: Card) -> tuple[dict[str, np.ndarray], tuple[int, int]]:
