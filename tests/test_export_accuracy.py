@@ -7,7 +7,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from maxvit_dense.errors import InputError
-from maxvit_dense.openmmlab.export.accuracy import accuracy
+from maxvit_dense.openmmlab.export.accuracy import evaluation
 from maxvit_dense.openmmlab.predictor import Predictor
 from maxvit_dense.openmmlab.run import build_model, load_config
 from maxvit_dense.sample_data.writer import write_sample_data
@@ -48,10 +48,10 @@ def drawn_objects(folder):
 
 def test_objects(samples):
     model = predictor("maskrcnn", SHAPES)
-    right = accuracy(model, in_turn(drawn_objects(samples / "coco")), str(samples / "coco"))
+    right = evaluation(model, str(samples / "coco"))(in_turn(drawn_objects(samples / "coco")))
     assert right["coco/bbox_mAP"] > 0.99 and right["coco/segm_mAP"] > 0.99
     wrong = [found | dict(labels=(found["labels"] + 1) % 6) for found in drawn_objects(samples / "coco")]
-    assert accuracy(model, in_turn(wrong), str(samples / "coco"))["coco/bbox_mAP"] < 0.5
+    assert evaluation(model, str(samples / "coco"))(in_turn(wrong))["coco/bbox_mAP"] < 0.5
 
 
 def test_classes_of_images(samples):
@@ -59,10 +59,10 @@ def test_classes_of_images(samples):
     folder = samples / "imagenet" / "val"
     names = [path.parent.name for path in sorted(folder.glob("*/*"))]
     right = [dict(scores=np.eye(6, dtype=np.float32)[SHAPES.index(name)]) for name in names]
-    assert accuracy(model, in_turn(right), str(samples / "imagenet"))["accuracy/top1"] == 100
+    assert evaluation(model, str(samples / "imagenet"))(in_turn(right))["accuracy/top1"] == 100
     blind = [dict(scores=np.eye(6, dtype=np.float32)[0])] * len(names)
     share = 100 * names.count(SHAPES[0]) / len(names)
-    assert accuracy(model, in_turn(blind), str(samples / "imagenet"))["accuracy/top1"] == pytest.approx(share)
+    assert evaluation(model, str(samples / "imagenet"))(in_turn(blind))["accuracy/top1"] == pytest.approx(share)
 
 
 def test_labels_of_pixels(samples):
@@ -71,13 +71,13 @@ def test_labels_of_pixels(samples):
     masks = [np.asarray(Image.open(path)) for path in sorted((folder / "annotations" / "validation").iterdir())]
     right = [dict(labels=(mask.clip(1) - 1).astype(np.uint8)) for mask in masks]  # 0 is unlabelled and does not count
     model = predictor("upernet", kinds)
-    assert accuracy(model, in_turn(right), str(folder))["mIoU"] == 100
+    assert evaluation(model, str(folder))(in_turn(right))["mIoU"] == 100
     wrong = [dict(labels=(found["labels"] + 1) % 10) for found in right]
-    assert accuracy(model, in_turn(wrong), str(folder))["mIoU"] == 0
+    assert evaluation(model, str(folder))(in_turn(wrong))["mIoU"] == 0
 
 
 def test_data_of_other_classes_are_refused(samples):
     with pytest.raises(InputError, match="does not know"):
-        accuracy(predictor("pretrain", ("cat", "dog")), in_turn([]), str(samples / "imagenet"))
+        evaluation(predictor("pretrain", ("cat", "dog")), str(samples / "imagenet"))
     with pytest.raises(InputError, match="classes"):
-        accuracy(predictor("maskrcnn", SHAPES[::-1]), in_turn([]), str(samples / "coco"))
+        evaluation(predictor("maskrcnn", SHAPES[::-1]), str(samples / "coco"))

@@ -65,8 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"give a config and a checkpoint, or a work dir; not {' '.join(args.model)}")
     if (args.precision == "int8") != (args.calibrate is not None):
         parser.error("--calibrate IMAGES belongs to --precision int8, and int8 needs it")
-    if args.images < 1:
-        parser.error("--images is 1 or more")
+    if args.images < 1 or not (args.tolerance is None or args.tolerance >= 0):
+        parser.error("--images is 1 or more, --tolerance 0 or more")
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.export.job import Differs
@@ -104,6 +104,7 @@ def _export(args: argparse.Namespace) -> int:
     exportable = make_exportable(trained, name, args.backbone)
     if exportable.left_out:
         print(f"export: the backbone alone; left out are {exportable.left_out}", file=sys.stderr)
+    accuracy = _evaluation(args, trained, exportable.card.task) if args.evaluate else None
     inputs = _calibration(args, exportable.card) if args.calibrate else []
     comparison = export(
         exportable,
@@ -114,22 +115,25 @@ def _export(args: argparse.Namespace) -> int:
         tolerance=args.tolerance,
     )
     print(f"{report(comparison)}: {target}")
-    if args.evaluate:
-        _evaluate(args, trained, target)
+    if accuracy:
+        from maxvit_dense.runtime import load as open_exported
+
+        before, after = accuracy(trained), accuracy(open_exported(target))
+        for name, value in before.items():
+            print(f"{name}: {value:.4g} in PyTorch, {after[name]:.4g} exported as {args.precision}")
     return 0
 
 
-def _evaluate(args: argparse.Namespace, trained: Any, target: Path) -> None:
-    from maxvit_dense.openmmlab.export.accuracy import accuracy
-    from maxvit_dense.runtime import load
+def _evaluation(args: argparse.Namespace, trained: Any, task: str) -> Any:
+    from maxvit_dense.errors import InputError
+    from maxvit_dense.openmmlab.export.accuracy import evaluation
 
-    exported = load(target)
-    if exported.task == "features":
-        print("export: maps have no accuracy; --evaluate is for whole models", file=sys.stderr)
-        return
-    before, after = (accuracy(trained, predict, args.evaluate) for predict in (trained, exported))
-    for name, value in before.items():
-        print(f"{name}: {value:.4g} in PyTorch, {after[name]:.4g} exported as {args.precision}")
+    if task == "features":
+        raise InputError("maps have no accuracy; --evaluate is for models that are exported whole. Leave it out.")
+    try:
+        return evaluation(trained, args.evaluate)
+    except InputError as error:
+        raise InputError(f"--evaluate {args.evaluate}: {error}") from error
 
 
 def _calibration(args: argparse.Namespace, card: Any) -> list[dict]:

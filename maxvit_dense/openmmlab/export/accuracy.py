@@ -24,13 +24,16 @@ Result = dict[str, np.ndarray]
 Case = tuple[str, Callable[[Result], Any]]  # an image's path, and what makes an evaluator's sample of its result
 
 
-def accuracy(predictor: Predictor, predict: Callable[[list], list[Result]], data_root: str) -> dict[str, float]:
+def evaluation(predictor: Predictor, data_root: str) -> Callable[[Callable[[list], list[Result]]], dict[str, float]]:
     """The metrics of ``test_evaluator`` on the test images of a data set.
 
     Args:
         predictor: tells config and classes.
-        predict: called with a list of RGB arrays; gives results as ``predictor`` does.
         data_root: of the data set, in the layout that training takes.
+
+    Returns:
+        A function from a model, which is called with a list of RGB arrays and gives results as ``predictor`` does, to
+        its metrics.
 
     Raises:
         InputError: no such data, or of other classes than the model's.
@@ -40,12 +43,16 @@ def accuracy(predictor: Predictor, predict: Callable[[list], list[Result]], data
         metainfo, cases = dict(classes=predictor.classes), _labelled_files(predictor.classes, data_root)
     else:
         metainfo, cases = _annotated_files(cfg, predictor.classes, data_root)
-    with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-        evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))
-        evaluator.dataset_meta = metainfo
-        for path, sample_of in cases:
-            evaluator.process([sample_of(predict([read_image(path)])[0])], None)
-        return evaluator.evaluate(len(cases))
+
+    def accuracy(predict: Callable[[list], list[Result]]) -> dict[str, float]:
+        with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+            evaluator = Evaluator(copy.deepcopy(cfg.test_evaluator))
+            evaluator.dataset_meta = metainfo
+            for path, sample_of in cases:
+                evaluator.process([sample_of(predict([read_image(path)])[0])], None)
+            return evaluator.evaluate(len(cases))
+
+    return accuracy
 
 
 def _annotated_files(cfg: Config, classes: tuple[str, ...], data_root: str) -> tuple[dict, list[Case]]:
