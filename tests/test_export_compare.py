@@ -40,6 +40,20 @@ def test_every_object_must_have_its_like(found, difference):
     assert MEASURES["detection"](found, PAIR, "fp32") == pytest.approx(difference)
 
 
+def test_rounding_may_change_one_object_of_several():
+    less_sure = objects([[0, 0, 10, 10], [20, 20, 40, 50]], [0.8, 0.5], [1, 2])
+    for precision in ("bf16", "int8"):
+        assert MEASURES["detection"](less_sure, PAIR, precision) == pytest.approx(0.05)
+        assert MEASURES["detection"](objects([], [], []), PAIR, precision) == 1.0
+        assert MEASURES["detection"](objects([], [], []), objects([], [], []), precision) == 0.0
+
+
+def test_int8_is_compared_on_pixels_of_its_calibration_images():
+    image = np.random.default_rng(0).normal(size=(3, 50, 40)).astype(np.float32)
+    shown = job.example_inputs((100, 20), ["image"], image)["image"]
+    np.testing.assert_array_equal(shown, image.repeat(2, 1)[None, :, :, ::2])
+
+
 def test_the_last_object_of_a_cut_list_may_differ():
     longer = objects([[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.5], [1, 1])
     assert MEASURES["detection"](longer, PAIR, "fp32") == 0.0

@@ -5,7 +5,7 @@ import importlib.util
 import logging
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ from ..errors import InputError
 from .program import export_program
 
 SUFFIXES = dict(onnx=".onnx", torch=".pt2", openvino=".xml")
-PRECISIONS = ("fp32", "bf16", "int8")
 _OPSET = 18  # with antialiased Resize, GroupNorm and ReduceSum over given axes; ONNX Runtime reads it since 1.14
 _PACKAGES = dict(onnx=("onnx", "onnxscript"), torch=(), openvino=("onnx", "onnxscript", "openvino"))
 
@@ -80,13 +79,12 @@ def write_program(graph: Graph, form: str, path: Path) -> None:
         onnx_path.unlink()
 
 
-def quantize(path: Path, inputs: Iterable[dict[str, np.ndarray]]) -> None:
+def quantize(path: Path, inputs: Sequence[dict[str, np.ndarray]]) -> None:
     """Puts 8-bit weights and activations in the place of an OpenVINO program's, calibrated on inputs."""
     import nncf
     import openvino
 
     model = openvino.Core().read_model(str(path))
-    inputs = list(inputs)
     with redirect_stdout(sys.stderr):  # its progress
         quantized = nncf.quantize(
             model,

@@ -1,6 +1,6 @@
 """Export from end to end: written aside, compared with PyTorch, put in place or removed."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def export(
     target: Path,
     *,
     precision: str = "fp32",
-    calibration: Iterable[dict[str, np.ndarray]] = (),
+    calibration: Sequence[dict[str, np.ndarray]] = (),
     sizes: Sequence[tuple[int, int]] = SIZES,
     tolerance: float | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def export(
         form: a key of ``SUFFIXES``.
         target: the folder.
         precision: fp32, bf16 or int8.
-        calibration: the program's inputs for some images, for int8.
+        calibration: the program's inputs for some images, for int8, which is compared on them too.
         sizes: of the images, (height, width) in pixels, at which it is compared with PyTorch.
         tolerance: largest difference allowed; by default ``compare.TOLERANCES``.
 
@@ -57,8 +57,9 @@ def export(
             quantize(path, calibration)
         run = open_program(path, None, precision)
         differences = {}
-        for size in sizes:
-            inputs = example_inputs(size, list(exportable.graph.example))
+        for i, size in enumerate(sizes):
+            image = calibration[i % len(calibration)]["image"][0] if calibration else None
+            inputs = example_inputs(size, list(exportable.graph.example), image)
             found = dict(zip(exportable.card.outputs, run(inputs), strict=True))
             differences["x".join(map(str, size))] = MEASURES[task](found, exportable.reference(inputs), precision)
         comparison = dict(tolerance=allowed, unit=UNITS[task], differences=differences)
@@ -75,14 +76,19 @@ def report(comparison: dict[str, Any]) -> str:
     return f"difference from PyTorch at {', '.join(parts)} {comparison['unit']}; allowed {comparison['tolerance']:.0e}"
 
 
-def example_inputs(size: tuple[int, int], names: list[str]) -> dict[str, np.ndarray]:
-    """A made-up normalised picture, coarse shapes under noise, and labels asked for at another size."""
-    random = np.random.default_rng(sum(size))
+def example_inputs(size: tuple[int, int], names: list[str], image: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """A normalised picture and labels asked for at another size.
+
+    Made up, coarse shapes under noise, or of some of the pixels of ``image`` (3, H, W).
+    """
     height, width = size
-    coarse = random.normal(size=(3, -(-height // 16), -(-width // 16)))
-    shapes = coarse.repeat(16, 1).repeat(16, 2)[:, :height, :width]
-    image = (shapes + 0.3 * random.normal(size=(3, height, width))).astype(np.float32)
-    inputs = dict(image=image[None])
+    if image is None:
+        random = np.random.default_rng(sum(size))
+        coarse = random.normal(size=(3, -(-height // 16), -(-width // 16)))
+        shapes = coarse.repeat(16, 1).repeat(16, 2)[:, :height, :width]
+        image = shapes + 0.3 * random.normal(size=(3, height, width))
+    rows, columns = (np.arange(to) * have // to for to, have in zip(size, image.shape[1:], strict=True))
+    inputs = dict(image=image[None, :, rows[:, None], columns].astype(np.float32))
     if "original" in names:
         inputs["original"] = np.array([height + 7, width * 2], np.int64)
     return inputs

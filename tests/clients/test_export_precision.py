@@ -38,7 +38,7 @@ def test_programs_of_each_precision(tmp_path, precision, least, most):
     if precision == "int8":
         pytest.importorskip("nncf", reason="needs nncf (requirements/clients.txt)")
     exportable, folder = Exportable(), tmp_path / "out"
-    images = (job.example_inputs(size, ["image"]) for size in job.SIZES)
+    images = [job.example_inputs(size, ["image"]) for size in job.SIZES]
     comparison = job.export(exportable, "openvino", folder, precision=precision, calibration=images)
     assert least <= max(comparison["differences"].values())  # or nothing was rounded
     assert sorted(path.name for path in folder.iterdir()) == ["model.bin", "model.json", "model.xml"]
