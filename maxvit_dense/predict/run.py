@@ -3,9 +3,10 @@
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ class Job:
         print(f"predict: {error}", file=sys.stderr)
 
 
-def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Progress:
-    """Predict images, each an array or the ``InputError`` of one that cannot be read.
+def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) -> Progress:
+    """Predict images.
 
     One thread draws and writes, image after image, while the next ones are read and predicted.
 
@@ -72,7 +73,7 @@ def run(job: Job, images: Iterable[tuple[Item, Any]], total: int | None) -> Prog
     """
     progress, unfinished = Progress(total), deque()
     with ThreadPoolExecutor(1) as pool:
-        for batch in _batches(images, job):
+        while batch := list(islice(images, job.batch)):
             while len(unfinished) > job.beside * job.batch:
                 unfinished.popleft().result()
             for (item, image), result in _predicted(job, batch):
@@ -145,38 +146,24 @@ class Folder:
             picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
 
 
-def read_ahead(job: Job, items: Sequence[Item]) -> Iterator[tuple[Item, Any]]:
-    """Items with their pixels, or with what is wrong with them; some are read while others are predicted."""
+def read_ahead(job: Job, items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray]]:
+    """Items with their pixels, without those that cannot be read; some are read while others are predicted."""
     most = max(job.beside * job.batch, job.batch - 1)
     waiting: deque = deque()
     with ThreadPoolExecutor(2) as pool:
         for item in items:
             waiting.append((item, pool.submit(read_image, item.path)))
             if len(waiting) > most:
-                yield _read(*waiting.popleft())
+                yield from _read(job, *waiting.popleft())
         while waiting:
-            yield _read(*waiting.popleft())
+            yield from _read(job, *waiting.popleft())
 
 
-def _read(item: Item, reading: Any) -> tuple[Item, Any]:
+def _read(job: Job, item: Item, reading: Any) -> Iterator[tuple[Item, np.ndarray]]:
     try:
-        return item, reading.result()
+        yield item, reading.result()
     except InputError as error:
-        return item, error
-
-
-def _batches(images: Iterable[tuple[Item, Any]], job: Job) -> Iterator[list[tuple[Item, np.ndarray]]]:
-    batch: list = []
-    for item, image in images:
-        if isinstance(image, InputError):
-            job.cannot_read(item, image)
-            continue
-        batch.append((item, image))
-        if len(batch) == job.batch:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+        job.cannot_read(item, error)
 
 
 def _predicted(job: Job, batch: list[tuple[Item, np.ndarray]]) -> list[tuple[tuple[Item, np.ndarray], Result]]:
