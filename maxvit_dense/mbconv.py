@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from . import folded, ragged
 from .layout import channels_last
 from .ragged import Places
-from .sizes import ceil_div, is_multiple
+from .sizes import ceil_div, is_exporting, is_multiple
 from .styles import OFFICIAL_CONV, ConvStyle
 
 
@@ -46,10 +46,23 @@ def halve(x: Tensor, pool: str) -> Tensor:
     if pool == "max3":
         return F.max_pool2d(x, 3, 2, 1)
     height, width = x.shape[2], x.shape[3]
-    if not (is_multiple(height, 2) and is_multiple(width, 2)):
-        # An edge counted twice weighs as much as one counted alone.
-        x = F.pad(x, (0, _odd(width), 0, _odd(height)), mode="replicate")
-    return F.avg_pool2d(x, 2)
+    if is_multiple(height, 2) and is_multiple(width, 2):
+        return F.avg_pool2d(x, 2)
+    if not torch.jit.is_scripting():
+        if torch.compiler.is_compiling() and not is_exporting():
+            return _mean_of_real(x)
+    # An edge counted twice weighs as much as one counted alone.
+    return F.avg_pool2d(F.pad(x, (0, _odd(width), 0, _odd(height)), mode="replicate"), 2)
+
+
+@torch.jit.unused
+def _mean_of_real(x: Tensor) -> Tensor:
+    """The same in words that Inductor compiles: it lays out the gradient of "replicate" otherwise than the CPU's kernel
+    does (PyTorch 2.14)."""
+    down, right = _odd(x.shape[2]), _odd(x.shape[3])
+    x = F.avg_pool2d(F.pad(x, (0, right, 0, down)), 2)
+    last_row, last_col = (torch.arange(n, device=x.device) == n - 1 for n in x.shape[2:])
+    return x * (1 + down * last_row).unsqueeze(1) * (1 + right * last_col)
 
 
 def mean_of_map(x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Our own runs read checkpoints without running code that they hold, and write files that are whole or not there.
 
-Both are put in the place of mmengine's parts for as long as a run lasts, and for no other part of the process.
+Both, and a config's text laid out once, are put in the place of mmengine's parts for as long as a run lasts, and for no
+other part of the process.
 """
 
 import io
@@ -16,6 +17,7 @@ import mmengine.runner.checkpoint as mmengine_checkpoint
 import torch
 from mmengine.fileio.backends import LocalBackend
 from PIL import Image
+from yapf.yapflib import yapf_api
 
 from ..errors import InputError, TrainingStopped
 from ..files import write_whole
@@ -27,6 +29,8 @@ from .places import WorkDirLock
 from .quiet import quieten
 
 _lock = threading.RLock()
+_yapf = yapf_api.FormatCode
+_laid_out: dict[str, Any] = {}  # the last result, by what was asked
 
 
 @contextmanager
@@ -45,6 +49,7 @@ def own_files() -> Iterator[None]:
         _replace(replaced, LocalBackend, "get", partialmethod(_get, LocalBackend.get))
         _replace(replaced, LocalBackend, "put", _put)
         _replace(replaced, LocalBackend, "put_text", _put)
+        _replace(replaced, yapf_api, "FormatCode", _format_code)
         yield
 
 
@@ -119,6 +124,16 @@ class _SafeTorch:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
+
+
+def _format_code(text: str, **options: Any) -> Any:
+    """In the place of yapf's ``FormatCode``: a run lays out its config five times before the first step, a second each,
+    and once more for each checkpoint."""
+    key = repr((text, options))
+    if key not in _laid_out:
+        _laid_out.clear()
+        _laid_out[key] = _yapf(text, **options)
+    return _laid_out[key]
 
 
 def _get(backend: LocalBackend, read: Callable[[LocalBackend, Any], bytes], filepath: Any) -> bytes:

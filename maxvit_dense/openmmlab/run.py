@@ -212,7 +212,8 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
     if suffix and cfg.filename:
         stem, extension = os.path.splitext(cfg.filename)
         cfg = Config(cfg.to_dict(), cfg_text=cfg.text, filename=f"{stem}{suffix}{extension}")
-    runner = with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner")), lock).from_cfg(cfg)
+    with own_files():
+        runner = with_own_files(RUNNERS.get(cfg.get("runner_type", "Runner")), lock).from_cfg(cfg)
     for phase, loader in loaders.items():
         setattr(runner, f"_{phase}_dataloader", loader)  # where a Runner keeps either a loader or how to build one
     if isinstance(getattr(runner, "model", None), nn.Module):  # FlexibleRunner makes it later
