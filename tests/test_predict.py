@@ -4,6 +4,7 @@ import csv
 import importlib
 import json
 import os
+from threading import current_thread, main_thread
 from xml.etree import ElementTree
 
 import numpy as np
@@ -316,6 +317,17 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(predict, photos, tmp_
     assert printed.err.count("0.jpg cannot be read") == 1 and "There is no image photos/link.png" in printed.err
     assert "2 images, 2 objects, 2 could not be read" in printed.out
     assert files(tmp_path / "predictions") == ["1.jpg", "deep/2.png"]
+
+
+@pytest.mark.parametrize("threads", [0, 10**6])
+def test_work_is_beside_the_network_only_where_that_leaves_a_core(predict, photos, tmp_path, monkeypatch, threads):
+    wrote, add = [], write.YoloText.add
+    monkeypatch.setattr(write.YoloText, "add", lambda *args: (wrote.append(current_thread()), add(*args)))
+    monkeypatch.setattr(Boxes, "threads", threads, raising=False)
+    (photos / "0.jpg").write_bytes(b"no image")
+    assert predict(photos, "--out", "labels", "--format", "yolo", "--batch", "2") == 1
+    assert files(tmp_path / "labels") == ["1.txt", "classes.txt", "deep/2.txt"]
+    assert len(wrote) == 2 and all((thread is main_thread()) == bool(threads) for thread in wrote)
 
 
 @pytest.mark.parametrize("batch", [1, 3])

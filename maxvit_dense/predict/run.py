@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -53,8 +53,8 @@ class Job:
     def beside(self) -> int:
         """Batches that are read, and that are drawn, while one is predicted.
 
-        None where the network's own threads take every core: they wait for each other many times an image, and a
-        thread beside two of them made an image 2 to 6 ms slower than the same work after it (MaxViT-mini, 2 cores).
+        None where the network's own threads take every core: they wait for each other many times an image, so that a
+        thread beside two of them took 1.6 times as long from them as the same work after them (MaxViT-mini, 2 cores).
         """
         return 0 if getattr(self.predictor, "threads", 0) >= (os.cpu_count() or 1) else 2
 
@@ -66,7 +66,7 @@ class Job:
 def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) -> Progress:
     """Predict images.
 
-    One thread draws and writes, image after image, while the next ones are read and predicted.
+    One thread draws and writes, image after image, while the next ones are predicted (``Job.beside``).
 
     Returns:
         How many were done, and how fast.
@@ -77,7 +77,10 @@ def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) 
             while len(unfinished) > job.beside * job.batch:
                 unfinished.popleft().result()
             for (item, image), result in _predicted(job, batch):
-                unfinished.append(pool.submit(finish, job, item, image, result))
+                if job.beside:
+                    unfinished.append(pool.submit(finish, job, item, image, result))
+                else:
+                    finish(job, item, image, result)
             progress.add(len(batch))
         while unfinished:
             unfinished.popleft().result()
@@ -148,20 +151,20 @@ class Folder:
 
 def read_ahead(job: Job, items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray]]:
     """Items with their pixels, without those that cannot be read; some are read while others are predicted."""
-    most = max(job.beside * job.batch, job.batch - 1)
     waiting: deque = deque()
     with ThreadPoolExecutor(2) as pool:
         for item in items:
-            waiting.append((item, pool.submit(read_image, item.path)))
-            if len(waiting) > most:
+            read = pool.submit(read_image, item.path).result if job.beside else partial(read_image, item.path)
+            waiting.append((item, read))
+            if len(waiting) > job.beside * job.batch:
                 yield from _read(job, *waiting.popleft())
         while waiting:
             yield from _read(job, *waiting.popleft())
 
 
-def _read(job: Job, item: Item, reading: Any) -> Iterator[tuple[Item, np.ndarray]]:
+def _read(job: Job, item: Item, read: Callable[[], np.ndarray]) -> Iterator[tuple[Item, np.ndarray]]:
     try:
-        yield item, reading.result()
+        yield item, read()
     except InputError as error:
         job.cannot_read(item, error)
 
