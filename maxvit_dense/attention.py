@@ -12,6 +12,7 @@ from .ops.plain import attention_weights
 from .partition import Partition
 from .ragged import Places
 from .styles import EXPANSION, HEAD_DIM, OFFICIAL_ATTENTION, AttentionStyle
+from .weight_init import init_transformer
 
 # A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("partition_attention")
@@ -97,14 +98,3 @@ class PartitionAttention(nn.Module):
         """(B, H, W, C) -> (B, H, W, C)."""
         x = x + self.drop_path1(self.ls1(self.attn(self.norm1(x), partition, places)), places)
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))), places)
-
-
-def init_transformer(module: nn.Module) -> None:
-    """Xavier-uniform projections, near-zero MLP biases (timm's ``vit_eff`` scheme for these networks)."""
-    for name, layer in module.named_modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.xavier_uniform_(layer.weight)
-            if layer.bias is not None and "mlp" in name:
-                nn.init.normal_(layer.bias, std=1e-6)
-            elif layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -6,8 +6,7 @@ from typing import Any
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .coatnet_catalog import COATNET_CONFIGS, COATNET_WEIGHTS
-from .maxvit import MaxViTConfig
-from .styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV
+from .styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV, MaxViTConfig
 from .weights.torchvision_layout import torchvision_config
 
 _RW: dict[str, Any] = dict(conv=RW_CONV, attention=RMLP_ATTENTION, head_hidden=False)

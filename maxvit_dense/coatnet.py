@@ -14,18 +14,19 @@ from timm.layers import ConvMlp
 from torch import Tensor, nn
 
 from . import ragged
-from .attention import Attention, init_transformer
+from .attention import Attention
 from .layout import with_channels_last_gradient
-from .maxvit import MaxViT, MaxViTConfig, stacked
+from .maxvit import MaxViT, stacked
 from .mbconv import Halving, ImageDropPath, MBConv, Same, Shortcut
 from .partition import Partition
 from .partition_cache import find_partitions
 from .ragged import Places
 from .recompute import run_block
 from .sizes import ceil_div
-from .styles import EXPANSION, AttentionStyle
+from .styles import EXPANSION, AttentionStyle, MaxViTConfig
+from .weight_init import init_transformer
 
-CONV_STAGES = 2  # the first ones
+_CONV_STAGES = 2  # the first ones
 
 # A traced graph calls it whole: what it does depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("find_partitions")
@@ -143,7 +144,7 @@ class CoAtNet(MaxViT):
 
     def _make_stage(self, index: int, in_chs: int, drop_paths: list[float], cfg: MaxViTConfig, **dd) -> nn.Module:
         dim = cfg.dims[index]
-        if index < CONV_STAGES:
+        if index < _CONV_STAGES:
             return ConvStage(in_chs, dim, drop_paths, cfg, **dd)
         stride = 4 * 2**index
         table_window = ceil_div(self.img_size[0], stride), ceil_div(self.img_size[1], stride)

@@ -5,8 +5,7 @@ from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from .maxvit import MaxViTConfig
-from .styles import OFFICIAL_CONV, RW_ATTENTION, RW_CONV, ConvStyle
+from .styles import OFFICIAL_CONV, RW_ATTENTION, RW_CONV, ConvStyle, MaxViTConfig
 
 _DIMS = dict(
     nano=((32, 64), (64, 128, 256, 512)),

@@ -2,63 +2,32 @@
 
 Paper: "MaxViT: Multi-Axis Vision Transformer", arXiv 2204.01697. Official code: google-research/maxvit. Parameter
 names and shapes are those of timm's ``maxvit_*_tf_*``; any image size is accepted.
+
+The forward pass goes on in ``mbconv``, ``attention``, ``partition`` and ``ops/plain``. ``places`` and ``ragged`` are of
+batches of images of different sizes alone; ``recompute`` and ``layout`` change what training costs, not the result.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from itertools import islice
 
 import torch
 import torch.fx
-from timm.layers import NormMlpClassifierHead
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
 from . import ragged
-from .arguments import (
-    PARTITION_RATIO,
-    check_images,
-    check_network,
-    check_sizes,
-    parse_img_size,
-    parse_window_size,
-)
+from .arguments import PARTITION_RATIO, check_images, check_network, check_sizes
 from .attention import PartitionAttention
+from .interface import TimmInterface
 from .layout import with_channels_last_gradient
 from .mbconv import MBConv, Stem
 from .partition import Partition
 from .partition_cache import find_partitions
 from .ragged import Places
-from .recompute import check_recompute, run_block
+from .recompute import run_block
 from .sizes import ceil_div
-from .styles import OFFICIAL_ATTENTION, OFFICIAL_CONV, AttentionStyle, ConvStyle
-
-
-@dataclass(frozen=True)
-class MaxViTConfig:
-    """Size of a network, and where its training differs from the official one.
-
-    Attributes:
-        stem_dim: channels of the stem.
-        dims: channels of the four stages, multiples of the head size 32.
-        depths: blocks of the four stages.
-        stem_mid: channels between the stem's two convolutions; None for ``stem_dim``.
-        conv, attention: styles of the two kinds of layers.
-        head_hidden: the classifier normalises pooled features and has a hidden layer; else it is one layer on the mean
-            of the normalised map.
-        head_bias: the classifier's last layer has a bias.
-    """
-
-    stem_dim: int
-    dims: tuple[int, int, int, int]
-    depths: tuple[int, int, int, int]
-    stem_mid: int | None = None
-    conv: ConvStyle = OFFICIAL_CONV
-    attention: AttentionStyle = OFFICIAL_ATTENTION
-    head_hidden: bool = True
-    head_bias: bool = True
-
+from .styles import MaxViTConfig
 
 # A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("check_images")
@@ -134,8 +103,8 @@ class MaxViTStage(nn.Module):
         return with_channels_last_gradient(x)
 
 
-class MaxViT(nn.Module):
-    """MaxViT classifier and feature extractor for images of any size, with timm's model interface.
+class MaxViT(TimmInterface):
+    """MaxViT classifier and feature extractor for images of any size, with timm's model interface (``interface.py``).
 
     ``forward`` maps (B, in_chans, H, W) to (B, num_classes); ``forward_intermediates`` gives up to five maps, the stem
     at stride 2 and stages 1-4 at strides 4, 8, 16 and 32, each ceil(H / stride) x ceil(W / stride).
@@ -155,8 +124,6 @@ class MaxViT(nn.Module):
     Raises:
         ValueError: a window size or image size that is not positive; as ``arguments.check_network``.
     """
-
-    __jit_unused_properties__ = ["window_size"]
 
     def __init__(
         self,
@@ -201,22 +168,6 @@ class MaxViT(nn.Module):
     def _make_stage(self, index: int, in_chs: int, drop_paths: list[float], cfg: MaxViTConfig, **dd) -> nn.Module:
         return MaxViTStage(in_chs, cfg.dims[index], drop_paths, self._window_for(self.img_size), cfg, **dd)
 
-    def _make_head(self, cfg: MaxViTConfig, **dd) -> None:
-        self.norm = nn.Identity() if cfg.head_hidden else cfg.attention.map_norm(self.num_features, **dd)
-        self.head = NormMlpClassifierHead(
-            self.num_features,
-            self.num_classes,
-            hidden_size=self.num_features if cfg.head_hidden else None,
-            pool_type=self.global_pool,
-            drop_rate=self.drop_rate,
-            norm_layer=partial(cfg.attention.map_norm),  # timm takes no bound method
-            **dd,
-        )
-        if not cfg.head_hidden:
-            self.head.norm = nn.Identity()
-        if self.num_classes > 0 and not cfg.head_bias:
-            self.head.fc = nn.Linear(self.head.num_features, self.num_classes, bias=False, **dd)
-
     def init_weights(self) -> None:
         """Initialises the stem and all blocks; tables and head initialise themselves."""
         self.stem.init_weights()
@@ -224,87 +175,10 @@ class MaxViT(nn.Module):
             for block in stage.blocks:
                 block.init_weights()
 
-    @staticmethod
-    def _window_for(img_size: tuple[int, int]) -> tuple[int, int]:
-        return ceil_div(img_size[0], PARTITION_RATIO), ceil_div(img_size[1], PARTITION_RATIO)
-
-    @torch.jit.ignore
-    def set_input_size(
-        self,
-        img_size: int | tuple[int, int] | None = None,
-        window_size: int | tuple[int, int] | str | None = None,
-    ) -> None:
-        """Changes the window in use.
-
-        Weights stay as they are: bias tables keep their trained size and are resized in the forward pass.
-
-        Args:
-            img_size: image size in pixels, kept as a record; without ``window_size`` the window becomes
-                ceil(img_size / 32), timm's rule. None keeps the size in use.
-            window_size: positive int, (height, width) or "ratio".
-        """
-        if img_size is not None:
-            self.img_size = parse_img_size(img_size)
-        if window_size is None:
-            window_size = self._window_for(self.img_size)
-        self.ratio_window, self.fixed_window = parse_window_size(window_size)
-
-    @property
-    def window_size(self) -> str | tuple[int, int]:
-        """(Ph, Pw) in tokens, or "ratio"."""
-        return "ratio" if self.ratio_window else self.fixed_window
-
     def _image_window(self, height: int, width: int) -> tuple[int, int]:
         if self.ratio_window:
             return ceil_div(height, self.partition_ratio), ceil_div(width, self.partition_ratio)
         return self.fixed_window
-
-    @torch.jit.ignore
-    def no_weight_decay(self) -> set:
-        """Names of the biases by position, tables or MLPs; one-dimensional parameters are timm's to exclude."""
-        return {name for name, _ in self.named_parameters() if ".rel_pos." in name}
-
-    @torch.jit.ignore
-    def group_matcher(self, coarse: bool = False) -> dict:
-        """Layer groups for layer-wise learning rates: the stem, each block (each stage if coarse), the head."""
-        blocks = r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.blocks\.(\d+)"
-        return dict(stem=r"^stem", blocks=[(blocks, None)])
-
-    @torch.jit.ignore
-    def set_grad_checkpointing(self, enable: bool | str = True, stages: Sequence[int] | None = None) -> None:
-        """Recomputes activations in the backward pass instead of keeping them.
-
-        Args:
-            enable: True keeps each block's input alone, "cheap" what costs arithmetic, False everything
-                (``recompute.run_block``).
-            stages: which of the four, 0 to 3; all if None. Others stay as they are. The first holds most of the memory.
-
-        Raises:
-            ValueError: no such mode or stage.
-        """
-        check_recompute(enable)
-        chosen = range(len(self.stages)) if stages is None else stages
-        if any(i not in range(len(self.stages)) for i in chosen):
-            raise ValueError(f"stages={list(chosen)}: this network has the stages 0 to {len(self.stages) - 1}")
-        for i in chosen:
-            self.stages[i].grad_checkpointing = enable
-
-    @torch.jit.ignore
-    def get_classifier(self) -> nn.Module:
-        return self.head.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None, reset_other: bool = False) -> None:
-        """Replaces the classifier; ``reset_other`` also removes the head's norm and hidden layer."""
-        self.num_classes = num_classes
-        if global_pool is not None:
-            self.global_pool = global_pool
-        if reset_other:
-            self.head.norm, self.head.pre_logits = nn.Identity(), nn.Identity()
-            self.head.hidden_size = None
-            self.head.in_features = self.head.num_features = self.num_features
-        self.head.reset(num_classes, global_pool)
-        self.head.to(next(self.parameters()))  # older releases of timm make the classifier on the CPU, in float32
-        self.head_hidden_size = self.head.num_features
 
     def forward_maps(
         self, x: Tensor, indices: list[int], depth: int, sizes: list[tuple[int, int]] | None = None
@@ -380,22 +254,6 @@ class MaxViT(nn.Module):
         if intermediates_only:
             return intermediates
         return x, intermediates
-
-    @torch.jit.ignore
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Removes what the chosen maps do not need; returns their indices, counted from the stem."""
-        take_indices, max_index = feature_take_indices(len(self.stages) + 1, indices)
-        ends_early = max_index < len(self.stages)
-        self.stages = self.stages[:max_index]
-        if prune_norm or ends_early:
-            self.norm = nn.Identity()
-        if ends_early:
-            self.num_features = self.feature_info[max_index]["num_chs"]
-        if prune_head or ends_early:  # a head sized for the last stage fits no other map
-            self.reset_classifier(0, "", reset_other=True)
-        return take_indices
 
     def forward_features(self, x: Tensor, sizes: list[tuple[int, int]] | None = None) -> Tensor:
         """(B, in_chans, H, W) -> (B, C, ceil(H/32), ceil(W/32)); for ``sizes`` see :meth:`forward`."""

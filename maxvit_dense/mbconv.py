@@ -6,8 +6,6 @@ google-research/maxvit ``models/maxvit.py``), so any size is accepted and odd si
 ``places`` is None in an ordinary batch; for images of different sizes, ``ragged.py`` tells what it is.
 """
 
-import math
-
 import torch
 import torch.fx
 import torch.nn.functional as F
@@ -19,6 +17,7 @@ from .layout import channels_last
 from .ragged import Places
 from .sizes import ceil_div, is_exporting, is_multiple
 from .styles import OFFICIAL_CONV, ConvStyle
+from .weight_init import init_convs
 
 
 def _odd(length: int) -> int:
@@ -86,16 +85,6 @@ class ImageDropPath(DropPath):
         if torch.jit.is_scripting() or places is None:
             return drop_path(x, self.drop_prob, self.training, self.scale_by_keep)
         return ragged.scale_images(x, super().forward(x.new_ones(len(places.items), 1)), places)
-
-
-def init_convs(module: nn.Module) -> None:
-    """Fan-out normal weights and zero biases for all convolutions (timm's ``vit_eff`` scheme for these networks)."""
-    for conv in module.modules():
-        if isinstance(conv, nn.Conv2d):
-            fan_out = conv.kernel_size[0] * conv.kernel_size[1] * conv.out_channels // conv.groups
-            nn.init.normal_(conv.weight, std=math.sqrt(2.0 / fan_out))
-            if conv.bias is not None:
-                nn.init.zeros_(conv.bias)
 
 
 class Stem(nn.Module):

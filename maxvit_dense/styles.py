@@ -1,4 +1,4 @@
-"""Where the published trainings of MaxViT and CoAtNet differ in more than size.
+"""What a network is built by: its size, and where the published trainings of MaxViT and CoAtNet differ in more.
 
 A style answers what the layers ask when they are built; no layer knows whose network it is in. The defaults are the
 official code's (google-research/maxvit) and timm's ``*_tf_*``. Facts of the others: timm ``models/maxxvit.py``,
@@ -117,6 +117,31 @@ class AttentionStyle:
 
 OFFICIAL_CONV = ConvStyle()
 OFFICIAL_ATTENTION = AttentionStyle()
+
+@dataclass(frozen=True)
+class MaxViTConfig:
+    """Size of a network, and where its training differs from the official one.
+
+    Attributes:
+        stem_dim: channels of the stem.
+        dims: channels of the four stages, multiples of the head size 32.
+        depths: blocks of the four stages.
+        stem_mid: channels between the stem's two convolutions; None for ``stem_dim``.
+        conv, attention: styles of the two kinds of layers.
+        head_hidden: the classifier normalises pooled features and has a hidden layer; else it is one layer on the mean
+            of the normalised map.
+        head_bias: the classifier's last layer has a bias.
+    """
+
+    stem_dim: int
+    dims: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    stem_mid: int | None = None
+    conv: ConvStyle = OFFICIAL_CONV
+    attention: AttentionStyle = OFFICIAL_ATTENTION
+    head_hidden: bool = True
+    head_bias: bool = True
+
 
 # torchvision's `maxvit_t`; two further differences are in its weights (weights/torchvision_layout.py).
 TORCHVISION_CONV = ConvStyle(

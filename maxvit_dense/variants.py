@@ -15,18 +15,19 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
+from .arguments import parse_img_size
 from .catalog import CONFIGS, TAG_CONFIGS, published_cfgs
 from .coatnet import CoAtNet
 from .coatnet_catalog import COATNET_CONFIGS
 from .errors import InputError
 from .features import FEATURE_CLASSES, MaxViTFeatures
-from .maxvit import MaxViT, parse_img_size
+from .maxvit import MaxViT
 from .weights.fit import checkpoint_filter_fn
 from .weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
 
 _logger = logging.getLogger(__name__)
 
-NUM_MAPS = 5  # stem and four stages
+_NUM_MAPS = 5  # stem and four stages
 
 default_cfgs = generate_default_cfgs(published_cfgs())
 
@@ -61,16 +62,16 @@ def _check_out_indices(out_indices: Any) -> int | tuple[int, ...]:
     try:
         one = not isinstance(out_indices, Iterable)
         given = index(out_indices) if one else tuple(map(index, out_indices))
-        in_range = 1 <= given <= NUM_MAPS if one else all(-NUM_MAPS <= i < NUM_MAPS for i in given)
-        maps = [] if one else [i % NUM_MAPS for i in given]
+        in_range = 1 <= given <= _NUM_MAPS if one else all(-_NUM_MAPS <= i < _NUM_MAPS for i in given)
+        maps = [] if one else [i % _NUM_MAPS for i in given]
         valid = in_range and (one or (len(maps) > 0 and maps == sorted(set(maps))))
         valid = valid and not isinstance(out_indices, bool)
     except TypeError:  # no whole numbers
         valid = False
     if not valid:
         raise ValueError(
-            f"out_indices={out_indices!r}: there are {NUM_MAPS} maps, 0 for the stem (stride 2) and 1-4 for the stages "
-            f"(strides 4-32); give some of them in ascending order, or the number of last maps"
+            f"out_indices={out_indices!r}: there are {_NUM_MAPS} maps, 0 for the stem (stride 2) and 1-4 for the "
+            f"stages (strides 4-32); give some of them in ascending order, or the number of last maps"
         )
     return given
 
@@ -97,7 +98,7 @@ def _create_maxvit(variant: str, pretrained: bool = False, pretrained_cfg: Any =
     if kwargs.get("img_size") is not None:
         kwargs["img_size"] = parse_img_size(kwargs["img_size"])  # timm takes no numbers of numpy's
     if kwargs.get("features_only"):
-        kwargs["out_indices"] = _check_out_indices(kwargs.get("out_indices", tuple(range(NUM_MAPS))))
+        kwargs["out_indices"] = _check_out_indices(kwargs.get("out_indices", tuple(range(_NUM_MAPS))))
         kwargs["feature_cls"] = _feature_class(kwargs.get("feature_cls", "getter"))
     try:
         return build_model_with_cfg(

@@ -4,7 +4,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from maxvit_dense.maxvit import MaxViT, MaxViTConfig
+from maxvit_dense.maxvit import MaxViT
+from maxvit_dense.styles import MaxViTConfig
 
 SMALL = MaxViTConfig(stem_dim=8, dims=(32, 32, 64, 64), depths=(1, 1, 2, 1))
 # Weights that add a residual branch to the trunk.

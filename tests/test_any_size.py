@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 import maxvit_dense  # noqa: F401  registers the timm names
 from maxvit_dense.attention import PartitionAttention
-from maxvit_dense.maxvit import MaxViT, MaxViTConfig
+from maxvit_dense.maxvit import MaxViT
 from maxvit_dense.ops import partition_attention
 from maxvit_dense.partition import make_partition
-from maxvit_dense.styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV
+from maxvit_dense.styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV, MaxViTConfig
 from tests import naive_maxvit
 
 SMALLEST = MaxViTConfig(stem_dim=8, dims=(32, 32, 32, 64), depths=(1, 1, 1, 2))

@@ -12,8 +12,8 @@ from torch import nn
 
 import maxvit_dense  # noqa: F401  registers the timm names
 from maxvit_dense import ragged
-from maxvit_dense.maxvit import MaxViT, MaxViTConfig
-from maxvit_dense.styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV
+from maxvit_dense.maxvit import MaxViT
+from maxvit_dense.styles import RMLP_ATTENTION, RW_ATTENTION, RW_CONV, MaxViTConfig
 from tests import naive_maxvit
 from tests.networks import SMALL, fill_with_noise, largest_difference, relative_difference, small_network
 

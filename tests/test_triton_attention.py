@@ -20,10 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from maxvit_dense import ops
 from maxvit_dense.attention import WindowAttention
 from maxvit_dense.errors import InputError
-from maxvit_dense.maxvit import MaxViT, MaxViTConfig
+from maxvit_dense.maxvit import MaxViT
 from maxvit_dense.ops import partition_attention
 from maxvit_dense.partition import make_partition
 from maxvit_dense.rel_pos import fit_bias_table
+from maxvit_dense.styles import MaxViTConfig
 from tests.networks import fill_with_noise, relative_difference
 
 HAS_GPU = torch.cuda.is_available()

@@ -14,9 +14,9 @@ from timm.models import PretrainedCfg
 from timm.models._hub import save_config_for_hf  # in timm.models since 1.0.16
 from torch import Tensor, nn
 
+from ..arguments import PARTITION_RATIO, parse_window_size
 from ..errors import InputError, listed
 from ..files import file_written_aside, written_aside
-from ..maxvit import PARTITION_RATIO, parse_window_size
 from ..rel_pos import resize_bias_table
 from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
@@ -26,7 +26,7 @@ from ..weights.mismatch import compare_shapes
 from .provenance import commit, versions
 from .sources import FIRST_CONV, HUB_CONFIG, WEIGHTS_FILE, Source
 
-CARD_FILE = "card.json"
+_CARD_FILE = "card.json"
 _STAGES = 4
 _LAST_STEM_CONV = "stem.conv2.weight"
 _HEAD = ("head.", "norm.")
@@ -111,7 +111,7 @@ def _of_this_size(weights: Mapping[str, Tensor]) -> list[Network]:
     return [Network(variant, tag or None, in_chans, classes, window) for variant, _, tag in names]
 
 
-def complete_head(weights: dict[str, Tensor]) -> bool:
+def _complete_head(weights: dict[str, Tensor]) -> bool:
     """Adds a head that passes features on to a backbone that was trained without one; says whether it did.
 
     timm's networks have a norm, and most a hidden layer, before the classifier even for ``num_classes=0``, and load
@@ -202,7 +202,7 @@ def prepare(source: Source, resize: str | None = None, tag: str | None = None) -
         InputError: the weights are of no known network, or ``tag`` of another.
     """
     weights = dict(source.weights)
-    neutral_head = complete_head(weights)
+    neutral_head = _complete_head(weights)
     network = identify(weights)
     table = list(network.table_window)
     cfg, assumed = _pretrained_cfg(source, network, tag)
@@ -330,7 +330,7 @@ def write(export: Export, target: Path, force: bool = False) -> None:
             labels = {"label_names": list(export.labels)} if export.labels else {}
             save_config_for_hf(model, str(partial / HUB_CONFIG), model_config=labels)
             save_safetensors(weights, partial / WEIGHTS_FILE)
-            (partial / CARD_FILE).write_text(json.dumps(export.card, indent=2) + "\n", encoding="utf-8")
+            (partial / _CARD_FILE).write_text(json.dumps(export.card, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{target} cannot be written ({error}). Nothing there was changed.") from error
 
@@ -347,7 +347,7 @@ def check_target(target: Path, force: bool) -> None:
             raise InputError(f"{target} exists and was left as it is. Give --force to replace it, or another target.")
         if is_file and not _is_safetensors(target):
             raise InputError(f"{target} is no file of weights, and --force replaces those alone. Name another target.")
-        others = [] if is_file else sorted({p.name for p in target.iterdir()} - {WEIGHTS_FILE, HUB_CONFIG, CARD_FILE})
+        others = [] if is_file else sorted({p.name for p in target.iterdir()} - {WEIGHTS_FILE, HUB_CONFIG, _CARD_FILE})
         if others:
             raise InputError(f"{target} holds other things ({listed(others)}). Name another folder.")
 

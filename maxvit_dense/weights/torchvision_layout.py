@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..maxvit import MaxViTConfig
-from ..styles import HEAD_DIM, TORCHVISION_ATTENTION, TORCHVISION_CONV
+from ..styles import HEAD_DIM, TORCHVISION_ATTENTION, TORCHVISION_CONV, MaxViTConfig
 
 _MARK = "blocks.0.layers.0.layers.MBconv.layers.conv_a.0.weight"
 _STEM_BIAS, _SHORTCUT = "stem.conv1.bias", "stages.0.blocks.0.conv.shortcut.expand.weight"  # in this package's layout

@@ -8,7 +8,7 @@ import timm
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from ...maxvit import parse_window_size
+from ...arguments import parse_window_size
 from ...variants import CONFIGS, find_published
 from ..exact_batches import ImageSizes
 from .dense import DenseBackbone, check_arguments
