@@ -15,10 +15,10 @@ pytest.importorskip("mmdet")
 from maxvit_dense.openmmlab.data.image_check import read_facts  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from tests.data_folders import write_voc, write_yolo  # noqa: E402
+from tests.spoil import ORIENTATION, as_jpeg, blank, cut, deep, edit, first, turned  # noqa: E402
 
 check = importlib.import_module("tools.check_dataset").main
 
-ORIENTATION = 274
 IMAGES = {
     "coco": "train2017/*.jpg",
     "voc": "JPEGImages/*.jpg",
@@ -44,39 +44,11 @@ def sample(tmp_path_factory):
     return root
 
 
-def first(root, pattern):
-    return sorted(root.glob(pattern))[0]
-
-
-def edit(root, change, split="train"):
-    path = root / "annotations" / f"instances_{split}2017.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def replace_image(root, image, pattern="train2017/*.jpg", kind="JPEG", **options):
-    """Put another picture in the place of the first image."""
-    image.save(first(root, pattern), kind, **options)
-
-
-def deep(size):
-    return Image.fromarray(np.full(size[::-1], 4095, np.uint16))
-
-
 def rotated(root):
-    """Annotated as it lies in the file; training reads it turned."""
     path = first(root, "train2017/*.jpg")
-    exif = Image.Exif()
-    exif[ORIENTATION] = 6
-    with Image.open(path) as opened:
-        image = opened.convert("RGB").resize((60, 40))
-    image.save(path, exif=exif)
+    blank(path, (60, 40))
+    turned(path)
     edit(root, lambda c: c["images"][0].update(width=60, height=40))
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def edit_mask(root, change):
@@ -110,12 +82,6 @@ def twice(content):
 def edit_text(root, pattern, old, new):
     path = first(root, pattern)
     path.write_text(re.sub(old, new, path.read_text(), count=1))
-
-
-def as_jpeg_mask(root):
-    path = first(root, MASKS)
-    Image.open(path).save(path.with_suffix(".jpg"))
-    path.unlink()
 
 
 def write_label(root, text):
@@ -187,7 +153,7 @@ FAULTS = {
         "mask size": (lambda r: edit_mask(r, lambda v: v[:-3]), "masks are of another size than their image"),
         "colour mask": (lambda r: edit_mask(r, lambda v: np.dstack([v] * 3)), r"not labels: .*\(mode RGB\)"),
         "16-bit mask": (lambda r: edit_mask(r, lambda v: v.astype(np.uint16)), r"not labels: .*\(mode I;16\)"),
-        "JPEG mask": (as_jpeg_mask, "masks are JPEG files"),
+        "JPEG mask": (lambda r: as_jpeg(first(r, MASKS)), "masks are JPEG files"),
         "broken mask": (lambda r: cut(first(r, MASKS)), "masks cannot be read"),
         "missing mask": (lambda r: first(r, MASKS).unlink(), "1 images have no mask"),
         "missing image": (lambda r: first(r, IMAGES["masks"]).unlink(), "1 masks have no image"),
@@ -214,9 +180,9 @@ FAULTS = {
 IMAGE_FAULTS = {
     "cut image": (lambda r, p: cut(first(r, p)), "images cannot be read: "),
     "no image": (lambda r, p: first(r, p).write_text("no"), r"images cannot be read: .*no image"),
-    "16 bits": (lambda r, p: replace_image(r, deep((50, 40)), p, "PNG"), "1 images of more than 8 bits a channel"),
-    "one pixel": (lambda r, p: replace_image(r, Image.new("RGB", (1, 50)), p), r"side under 2 .*\(1x50\)"),
-    "20,000 pixels": (lambda r, p: replace_image(r, Image.new("RGB", (20000, 9)), p), r"over 19999 .*\(20000x9\)"),
+    "16 bits": (lambda r, p: deep(first(r, p)), "1 images of more than 8 bits a channel"),
+    "one pixel": (lambda r, p: blank(first(r, p), (1, 50)), r"side under 2 .*\(1x50\)"),
+    "20,000 pixels": (lambda r, p: blank(first(r, p), (20000, 9)), r"over 19999 .*\(20000x9\)"),
 }
 
 
@@ -263,9 +229,9 @@ def test_an_empty_mask_and_odd_colours_are_noted_only(sample, tmp_path, capsys):
     edit_mask(root / "ade", np.zeros_like)
     assert check([str(root / "ade")]) == 0
     assert "note  1 masks without any labelled pixel" in capsys.readouterr().out
-    with Image.open(first(root / "coco", "train2017/*.jpg")) as opened:
-        image = opened.convert("CMYK")
-    replace_image(root / "coco", image)
+    path = first(root / "coco", "train2017/*.jpg")
+    with Image.open(path) as opened:
+        opened.convert("CMYK").save(path)
     assert check([str(root / "coco")]) == 0
     assert "note  1 CMYK images" in capsys.readouterr().out
 

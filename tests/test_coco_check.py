@@ -14,13 +14,10 @@ from mmengine.config import Config  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.data.coco_check import inspect_coco, reaches_outside  # noqa: E402
 from maxvit_dense.openmmlab.data.coco_file import read_annotations  # noqa: E402
-from maxvit_dense.openmmlab.data.configure import replace_data_root  # noqa: E402
-from maxvit_dense.openmmlab.data.datasets import (  # noqa: E402
-    DropOutsideBoxes,
-    check_datasets,
-    leaf_datasets,
-)
+from maxvit_dense.openmmlab.data.configure import check_data, replace_data_root  # noqa: E402
+from maxvit_dense.openmmlab.data.data_set import data_sets  # noqa: E402
 from maxvit_dense.openmmlab.data.faults import refuse  # noqa: E402
+from maxvit_dense.openmmlab.data.pixel_check import DropOutsideBoxes  # noqa: E402
 
 CLASSES = ("circle", "square")
 
@@ -237,7 +234,7 @@ def test_a_file_is_read_anew_when_it_has_changed(tmp_path):
 def test_clean_data_passes_and_changes_nothing(root):
     cfg = config(str(root))
     before = copy.deepcopy(cfg.to_dict())
-    check_datasets(cfg, ("train", "val"))
+    check_data(cfg, ("train", "val"))
     assert cfg.to_dict() == before
 
 
@@ -245,7 +242,7 @@ def test_official_coco_annotations_pass(shared_data):
     cfg = config(f"{shared_data}/coco", metainfo=None)
     dataset = cfg.train_dataloader.dataset
     dataset.update(ann_file="annotations/instances_train2017.json", data_prefix=dict(img="train2017/"))
-    check_datasets(cfg, ("train",))
+    check_data(cfg, ("train",))
 
 
 def wrapped(root):
@@ -262,13 +259,13 @@ def test_data_root_reaches_through_wrappers_and_evaluators(root):
     panoptic = dict(ann_file="data/coco/p.json", seg_prefix="data/coco/seg/")
     cfg.test_evaluator = [dict(type="CocoPanopticMetric", **panoptic)]
     replace_data_root(cfg, str(root))
-    assert [part.data_root for part in leaf_datasets(cfg.train_dataloader.dataset)] == [str(root)] * 2
+    assert [data.root for data in data_sets(cfg, ("train",))] == [str(root)] * 2
     assert cfg.val_dataloader.dataset.data_root == cfg.test_dataloader.dataset.data_root == str(root)
     assert cfg.val_evaluator.ann_file == f"{root}/val.json"
     assert cfg.test_evaluator[0].ann_file == f"{root}/p.json"
     assert cfg.test_evaluator[0].seg_prefix == f"{root}/seg"
     assert cfg.val_evaluator.metric == "bbox"
-    check_datasets(cfg, ("train", "val"))
+    check_data(cfg, ("train", "val"))
 
 
 def test_one_data_root_cannot_stand_for_two():
@@ -280,31 +277,31 @@ def test_one_data_root_cannot_stand_for_two():
 
 def test_missing_roots_files_and_images_are_refused(root):
     with pytest.raises(InputError, match="no data root absent/.*--data-root"):
-        check_datasets(config("absent/"), ("train",))
+        check_data(config("absent/"), ("train",))
     (root / "val.json").unlink()
     with pytest.raises(InputError, match="no annotation file .*val.json"):
-        check_datasets(config(str(root)), ("train", "val"))
+        check_data(config(str(root)), ("train", "val"))
     (root / "train" / "2.jpg").unlink()
     with pytest.raises(InputError, match="1 of 2 images do not exist in .*train/: 2.jpg"):
-        check_datasets(config(str(root)), ("train",))
+        check_data(config(str(root)), ("train",))
 
 
 def test_the_evaluators_own_file_is_looked_for(root):
     cfg = config(str(root))
     cfg.val_evaluator.ann_file = "data/coco/val.json"
     with pytest.raises(InputError, match="no annotation file data/coco/val.json for CocoMetric"):
-        check_datasets(cfg, ("train", "val"))
+        check_data(cfg, ("train", "val"))
 
 
 def test_the_default_classes_of_a_data_set_count_too(root):
     with pytest.raises(InputError, match="80 classes of the config") as caught:
-        check_datasets(config(str(root), metainfo=None), ("train",))
+        check_data(config(str(root), metainfo=None), ("train",))
     assert "2 categories that the config does not know: circle, square" in str(caught.value)
 
 
 def test_an_unknown_type_of_data_set_is_named(root):
     with pytest.raises(InputError, match="type CocoDataSet, which is not registered"):
-        check_datasets(config(str(root), type="CocoDataSet"), ("train",))
+        check_data(config(str(root), type="CocoDataSet"), ("train",))
 
 
 def plant_box_outside(root, split="train"):
@@ -324,9 +321,9 @@ def built_train_set(cfg):
 def test_boxes_outside_are_refused_unless_told_to_skip(root):
     plant_box_outside(root)
     with pytest.raises(InputError, match="1 boxes reach outside"):
-        check_datasets(config(str(root)), ("train",))
+        check_data(config(str(root)), ("train",))
     cfg = config(str(root))
-    check_datasets(cfg, ("train",), bad_boxes="skip")
+    check_data(cfg, ("train",), bad_boxes="skip")
     assert cfg.train_dataloader.dataset.pipeline[0].type == "DropOutsideBoxes"
 
 
@@ -336,9 +333,8 @@ def test_skipped_boxes_never_reach_training(root, nested):
     cfg = config(str(root), serialize_data=False)
     if nested:
         cfg.train_dataloader = dict(dataset=dict(type="RepeatDataset", times=2, **cfg.train_dataloader))
-    leaf = next(iter(leaf_datasets(cfg.train_dataloader.dataset)))
-    leaf.pipeline = []  # no images to load: look at what a pipeline is given
-    check_datasets(cfg, ("train",), bad_boxes="skip")
+    data_sets(cfg, ("train",))[0].entry.pipeline = []  # no images to load: look at what a pipeline is given
+    check_data(cfg, ("train",), bad_boxes="skip")
     samples = [built_train_set(cfg)[index] for index in range(2)]
     assert [[item["bbox"] for item in sample["instances"]] for sample in samples] == [
         [[0, 0, 10, 10]],
@@ -350,7 +346,7 @@ def test_skipped_boxes_never_reach_training(root, nested):
 def test_evaluation_keeps_its_ground_truth(root):
     plant_box_outside(root, "val")
     cfg = config(str(root))
-    check_datasets(cfg, ("train", "val"), bad_boxes="skip")
+    check_data(cfg, ("train", "val"), bad_boxes="skip")
     assert [step.type for step in cfg.val_dataloader.dataset.pipeline] == ["LoadAnnotations"]
 
 
@@ -360,10 +356,10 @@ def test_nothing_left_to_train_on_is_refused(root):
         annotation["bbox"] = [30, 5, 20, 20]
     write(root, content)
     with pytest.raises(InputError, match="of its 3 boxes 3 are left out"):
-        check_datasets(config(str(root)), ("train",), bad_boxes="skip")
+        check_data(config(str(root)), ("train",), bad_boxes="skip")
     write(root, dict(clean(), annotations=[]))
     with pytest.raises(InputError, match="of its 0 boxes"):
-        check_datasets(config(str(root)), ("train",))
+        check_data(config(str(root)), ("train",))
 
 
 def test_the_dropping_step_leaves_its_input_alone():

@@ -6,7 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,66 +15,27 @@ from mmengine.config import Config, ConfigDict  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.openmmlab.data import datasets
+from maxvit_dense.openmmlab.data import checks
 from maxvit_dense.openmmlab.data.coco_check import category_names  # noqa: E402
 from maxvit_dense.openmmlab.data.configure import adopt_classes  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.data_folders import records, write_voc, write_yolo  # noqa: E402
+from tests.small_detector import write_config  # noqa: E402
+from tests.spoil import ORIENTATION, blank, cut, deep, edit, first, turned  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
 convert = importlib.import_module("tools.convert_dataset").main
 
 NAMES = ("bolt", "nut", "washer")  # circle and square, triangle and star, ring and cross
-CONFIG = """
-_base_ = [
-    "mmdet::_base_/models/{model}.py",
-    "mmdet::_base_/datasets/coco_{task}.py",
-    "mmdet::_base_/default_runtime.py",
-]
-custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
-model = dict(
-    data_preprocessor=dict(pad_size_divisor=1),
-    backbone=dict(_delete_=True, type="MaxViT", arch="mini", out_indices=(0, 1, 2, 3)),
-    neck=dict(in_channels=[32, 64, 128, 256], out_channels=16),
-    {heads}
-)
-load = [dict(type="LoadImageFromFile"), dict(type="Resize", scale=(64, 64), keep_ratio=True)]
-pack = [dict(type="LoadAnnotations", with_bbox=True, with_mask={masks}), dict(type="PackDetInputs")]
-keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-workers = dict(num_workers=0, persistent_workers=False)
-train_dataloader = dict(batch_size=2, dataset=dict(pipeline=[load[0], pack[0], load[1], pack[1]]), **workers)
-test_pipeline = [*load, pack[0], dict(type="PackDetInputs", meta_keys=keys)]
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline), **workers)
-test_dataloader = val_dataloader
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=1, val_interval=1)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
-optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-3))
-"""
-MASK_HEADS = """rpn_head=dict(in_channels=16, feat_channels=16),
-    roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=16),
-        mask_roi_extractor=dict(out_channels=16),
-        bbox_head=dict(in_channels=16, fc_out_channels=32),
-        mask_head=dict(in_channels=16, conv_out_channels=16, num_convs=1),
-    ),
-    test_cfg=dict(rpn=dict(max_per_img=20), rcnn=dict(max_per_img=5, score_thr=0.0)),"""
-BOX_HEADS = """bbox_head=dict(in_channels=16, feat_channels=16, stacked_convs=1),
-    test_cfg=dict(score_thr=0.0, max_per_img=5),"""
 
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
-    """An 80-class Mask R-CNN and RetinaNet, small; bases written out, since resolving them takes a second."""
+    """An 80-class Mask R-CNN and RetinaNet."""
     folder = tmp_path_factory.mktemp("configs")
-    for name, model, task, heads, masks in (
-        ("mask", "mask-rcnn_r50_fpn", "instance", MASK_HEADS, True),
-        ("box", "retinanet_r50_fpn", "detection", BOX_HEADS, False),
-    ):
-        path = folder / f"{name}_short.py"
-        path.write_text(CONFIG.format(model=model, task=task, heads=heads, masks=masks))
-        Config.fromfile(path).dump(folder / f"{name}.py")
+    for name in ("mask", "box"):
+        write_config(folder, name, classes=None, masks=name == "mask")
     return folder
 
 
@@ -103,17 +63,6 @@ def voc(own_coco, tmp_path):
 def yolo(own_coco, tmp_path):
     """The same as a YOLO folder with a data.yaml."""
     return write_yolo(own_coco, tmp_path / "yolo")
-
-
-def first(root, pattern):
-    return sorted(root.glob(pattern))[0]
-
-
-def edit(root, change, split="val"):
-    path = root / "annotations" / f"instances_{split}2017.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 # COCO, with the classes of its files.
@@ -163,7 +112,7 @@ def reorder(content):
 )
 def test_classes_that_cannot_be_adopted_are_refused(configs, own_coco, tmp_path, capsys, change, message):
     root = Path(shutil.copytree(own_coco, tmp_path / "copy"))
-    edit(root, change)
+    edit(root, change, "val")
     before = sorted(tmp_path.rglob("*"))
     code = train([str(configs / "mask.py"), "--data-root", str(root), "--work-dir", str(tmp_path / "work")])
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train: ")]
@@ -185,25 +134,9 @@ def test_classes_given_by_hand_stand(configs, own_coco):
         run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), overrides=overrides)
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def turned(path):
-    """Annotated as it lies in the file; training reads it upright."""
-    exif = Image.Exif()
-    exif[274] = 6
-    with Image.open(path) as opened:
-        opened.convert("RGB").save(path, exif=exif)
-
-
 def resized(path):
     with Image.open(path) as opened:
         opened.convert("RGB").resize((31, 33)).save(path)
-
-
-def deep(path):
-    Image.fromarray(np.zeros(Image.open(path).size[::-1], np.uint16)).save(path, "PNG")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +146,8 @@ def deep(path):
         (turned, "read .*, upright by its EXIF orientation"),
         (resized, "annotated .*, read 31x33"),
         (deep, "images of more than 8 bits"),
-        (lambda path: Image.new("RGB", (1, 40)).save(path), r"side under 2 .*\(1x40\)"),
-        (lambda path: Image.new("L", (20000, 20)).save(path), r"\(20000x20\)"),
+        (lambda path: blank(path, (1, 40)), r"side under 2 .*\(1x40\)"),
+        (lambda path: blank(path, (20000, 20), "L"), r"\(20000x20\)"),
     ],
 )
 def test_images_that_cannot_be_trained_on_are_refused(configs, own_coco, tmp_path, capsys, spoil, message):
@@ -233,13 +166,13 @@ def test_an_upright_photograph_of_a_turned_file_trains(configs, own_coco, tmp_pa
     with Image.open(path) as opened:
         upright = opened.convert("RGB")
     exif = Image.Exif()
-    exif[274] = 6
+    exif[ORIENTATION] = 6
     upright.rotate(90, expand=True).save(path, exif=exif)
     run.prepare_training(str(configs / "box.py"), data_root=str(root), work_dir=str(tmp_path / "work"))
 
 
 def test_a_size_outside_the_sample_stops_training_by_name(configs, own_coco, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(datasets, "check_images", lambda images, what: None)
+    monkeypatch.setattr(checks, "header_faults", lambda images: [])
     root = Path(shutil.copytree(own_coco, tmp_path / "copy"))
     path = first(root, "train2017/*.jpg")
     resized(path)

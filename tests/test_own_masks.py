@@ -18,11 +18,12 @@ from mmseg.datasets.transforms import LoadAnnotations  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.openmmlab.data import datasets, mask_data, pixel_check
+from maxvit_dense.openmmlab.data import checks, mask_data, pixel_check
 from maxvit_dense.openmmlab.data.choice import Choice
 from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
 from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
+from tests.spoil import as_jpeg, blank, cut, deep, first, turned  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
@@ -252,29 +253,8 @@ def test_a_head_of_one_output_is_not_sized():
 # What is refused before anything is written.
 
 
-def first(root, pattern):
-    return sorted(root.glob(pattern))[0]
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
 def save_mask(root, values):
     Image.fromarray(values).save(first(root, "masks/train/*"))
-
-
-def rotated(path):
-    exif = Image.Exif()
-    exif[274] = 6
-    with Image.open(path) as opened:
-        opened.convert("RGB").save(path, exif=exif)
-
-
-def as_jpeg(root):
-    path = first(root, "masks/train/*")
-    Image.open(path).save(path.with_suffix(".jpg"))
-    path.unlink()
 
 
 LABELS = np.zeros((40, 48), np.uint8)
@@ -291,18 +271,15 @@ BAD = {
     "colour mask": (lambda r: save_mask(r, np.dstack([LABELS] * 3)), r"not labels: 0.png \(mode RGB\)"),
     "16-bit mask": (lambda r: save_mask(r, LABELS.astype(np.uint16)), r"not labels: 0.png \(mode I;16\)"),
     "broken mask": (lambda r: cut(first(r, "masks/train/*")), "masks cannot be read: 0.png"),
-    "JPEG mask": (as_jpeg, "masks are JPEG files"),
+    "JPEG mask": (lambda r: as_jpeg(first(r, "masks/train/*")), "masks are JPEG files"),
     "two of a name": (lambda r: shutil.copy(r / "images/train/0.jpg", r / "images/train/0.png"), "same name: 0.jpg"),
     "rotated image": (
-        lambda r: rotated(first(r, "images/train/*")),
+        lambda r: turned(first(r, "images/train/*")),
         "40x48, as it lies in the file before|before its EXIF",
     ),
-    "one pixel": (lambda r: Image.new("RGB", (1, 9)).save(first(r, "images/train/*")), r"under 2 .*\(1x9\)"),
-    "20,000 pixels": (lambda r: Image.new("RGB", (20000, 9)).save(first(r, "images/train/*")), r"\(20000x9\)"),
-    "16-bit image": (
-        lambda r: Image.fromarray(LABELS.astype(np.uint16)).save(first(r, "images/train/*"), "PNG"),
-        "images of more than 8 bits",
-    ),
+    "one pixel": (lambda r: blank(first(r, "images/train/*"), (1, 9)), r"under 2 .*\(1x9\)"),
+    "20,000 pixels": (lambda r: blank(first(r, "images/train/*"), (20000, 9)), r"\(20000x9\)"),
+    "16-bit image": (lambda r: deep(first(r, "images/train/*")), "images of more than 8 bits"),
     "nothing labelled": (
         lambda r: [Image.fromarray(LABELS + 255).save(p) for p in r.glob("masks/train/*")],
         "3 masks without any labelled pixel",
@@ -365,7 +342,7 @@ def test_a_fault_outside_the_sample_stops_training_by_name(config, own, tmp_path
 def test_an_image_that_a_data_worker_cannot_read_stops_training_by_name(config, own, tmp_path, capfd, monkeypatch):
     path = own / "images/train/1.jpg"
     cut(path)
-    monkeypatch.setattr(datasets, "check_images", lambda images, what: None)
+    monkeypatch.setattr(checks, "header_faults", lambda images: [])
     options = ["--work-dir", str(tmp_path / "work"), "--cfg-options", "train_dataloader.num_workers=1"]
     assert train([config, "--data-root", str(own), *options]) == 2
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("train: ")]

@@ -25,6 +25,7 @@ from maxvit_dense.openmmlab import launch, results, run  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.small_detector import write_config  # noqa: E402
+from tests.spoil import edit  # noqa: E402
 
 TOOLS = Path(__file__).resolve().parent.parent / "tools"
 train = importlib.import_module("tools.train").main
@@ -63,13 +64,6 @@ def log_of(work_dir):
 
 def copied(data, tmp_path):
     return Path(shutil.copytree(data, tmp_path / "copy"))
-
-
-def edit_annotations(root, change):
-    path = root / "annotations" / "instances_train2017.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
 
 
 def spoil_first_image(content):
@@ -135,7 +129,7 @@ def test_a_run_resumed_after_an_epoch_equals_one_that_was_not_stopped(options, t
 
 def test_skipping_bad_boxes_trains_without_them(options, data, tmp_path, capsys):
     root = copied(data, tmp_path)
-    edit_annotations(root, spoil_first_image)
+    edit(root, spoil_first_image)
     before = (root / "annotations" / "instances_train2017.json").read_bytes()
     options[2] = str(root)
     assert train(options) == 2

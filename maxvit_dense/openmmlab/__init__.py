@@ -21,7 +21,7 @@ from . import classification, draws, sharded, training_guard  # noqa: E402, F401
 from .backbones.maxvit import CoAtNet, MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .curves import CurvesHook  # noqa: E402
-from .data.datasets import DropOutsideBoxes  # noqa: E402
+from .data.pixel_check import DropOutsideBoxes  # noqa: E402
 from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .report import ReportHook  # noqa: E402

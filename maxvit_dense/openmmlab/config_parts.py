@@ -80,7 +80,7 @@ _HANDED_ON = {CheckpointHook: Runner.save_checkpoint}  # who else takes what a c
 
 
 def entries(node: Any, pattern: str) -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of each entry of a config that a pattern of ``RULES`` names."""
+    """Dotted key and value of each entry of a config that a pattern of ``config_values`` names."""
     yield from _entries(node, pattern.split(".") if pattern else [], ())
 
 
@@ -101,6 +101,11 @@ def _children(node: Any) -> list[tuple[str, Any]]:
     if isinstance(node, Mapping):
         return [(str(name), child) for name, child in node.items()]
     return [(str(i), child) for i, child in enumerate(node)] if is_listing(node) else []
+
+
+def type_name(entry: Mapping[str, Any]) -> str:
+    """The name of an entry's registered type without its scope, of mmdet.LoadAnnotations the second part."""
+    return str(entry.get("type")).rpartition(".")[2]
 
 
 def shown(value: Any) -> str:

@@ -3,17 +3,19 @@
 What a classifier's ``ImageStreamHook`` and ``ClassFolders`` do for theirs, for data sets and models of any package.
 """
 
+import copy
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.registry import DATASETS, HOOKS
 from torch.utils.data import Dataset
 
 from .classification.data import seed_all
-from .data.datasets import training_set
+
+COUNTED: list[tuple[ConfigDict, Any]] = []  # of ``training_set``
 
 
 class RepeatableImages(Dataset):
@@ -68,6 +70,22 @@ def repeat_draws(cfg: Config) -> None:
     kinds = {hook.get("type") for hook in hooks if isinstance(hook, dict)}
     if not kinds & {"ImageStreamHook", "RepeatableDrawsHook"}:
         cfg.custom_hooks = [*(cfg.get("custom_hooks") or []), ConfigDict(type="RepeatableDrawsHook")]
+
+
+def training_set(entry: ConfigDict, counted: bool = False) -> Any:
+    """Build a data set, or take the one that was built to be counted: COCO's takes half a minute.
+
+    Args:
+        entry: of a config.
+        counted: keep it for the next who asks for the same.
+    """
+    kept = [dataset for own, dataset in COUNTED if own == entry]
+    COUNTED.clear()
+    dataset = kept[0] if kept else DATASETS.build(entry)
+    if hasattr(dataset, "full_init"):
+        dataset.full_init()
+    COUNTED.extend([(copy.deepcopy(entry), dataset)] if counted else [])
+    return dataset
 
 
 def repeatable_dataset(cfg: Config) -> RepeatableImages | None:

@@ -38,10 +38,10 @@ class PeakMemoryHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if get_device() == "cpu":
-            runner.message_hub.update_scalar("train/memory", peak_memory_mb())
+            runner.message_hub.update_scalar("train/memory", _peak_memory_mb())
 
 
-def peak_memory_mb() -> int:
+def _peak_memory_mb() -> int:
     """Largest resident set of this process so far, in MB (2**20 bytes)."""
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts kilobytes on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20

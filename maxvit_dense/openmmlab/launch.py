@@ -48,7 +48,7 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
             f"with: {command} tools/... --launcher {launcher}"
         )
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        end_with_parent(signal.SIGTERM)  # torchrun's: a checkpoint is saved
+        _end_with_parent(signal.SIGTERM)  # torchrun's: a checkpoint is saved
     if get_device() != "cpu":
         return
     if launcher != "pytorch":
@@ -93,7 +93,7 @@ def init_cpu_group(launcher: str) -> None:
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 
 
-def end_with_parent(number: int) -> None:
+def _end_with_parent(number: int) -> None:
     """Have the system send this process a signal when its parent dies, however it does. Does nothing but on Linux."""
     if sys.platform != "linux":
         return
@@ -113,7 +113,7 @@ def begin_worker(inner: Callable[[int], None] | None, worker: int) -> None:
         inner: the loader's own function.
         worker: number of the worker.
     """
-    end_with_parent(signal.SIGKILL)
+    _end_with_parent(signal.SIGKILL)
     signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     if inner is not None:
         inner(worker)

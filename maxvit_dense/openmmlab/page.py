@@ -16,7 +16,7 @@ from .views import attention_sheet, describe, seen
 _BUTTONS = ["download", "fullscreen"]
 
 
-def build_page(predictor: Predictor, title: str) -> gradio.Blocks:
+def _build_page(predictor: Predictor, title: str) -> gradio.Blocks:
     """The page; ``launch`` it."""
     looks = any(isinstance(part, WindowAttention) for part in predictor.model.modules())
     with gradio.Blocks(title=title, analytics_enabled=False) as page:
@@ -74,7 +74,7 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
 
 def serve(predictor: Predictor, title: str, host: str, port: int, limit: int) -> None:
     """Answer at ``host:port`` until interrupted; uploads are of ``limit`` MB at most."""
-    page = build_page(predictor, title).queue(max_size=20)
+    page = _build_page(predictor, title).queue(max_size=20)
     theme = gradio.themes.Default(font="sans-serif", font_mono="monospace")  # others are fetched from elsewhere
     page.launch(
         server_name=host,

@@ -28,7 +28,8 @@ from ..weights.safe_load import read_checkpoint
 from ..work_dir import last_checkpoint
 from . import exact_batches
 from .checkpoint_io import check_fit
-from .data.datasets import class_names, phase_datasets
+from .config_parts import type_name
+from .data.data_set import data_sets
 from .data.heads import size_heads
 from .run import build_model, load_config
 from .run_facts import FACTS, mask_values
@@ -63,7 +64,7 @@ class Predictor:
         self.classes = tuple(record["classes"])
         self.palette = record["palette"]
         self.mask_values = record["mask_values"] if self.task == "segmentation" else None
-        _, dataset = next(phase_datasets(cfg, ("test",)))
+        dataset = data_sets(cfg, ("test",))[0].entry
         if self.task == "classification":
             self._prepare = create_transform(**dataset.transform, is_training=False, normalize=False)
             return
@@ -221,7 +222,7 @@ def _record(cfg: Config, weights: Mapping[str, Any]) -> dict[str, Any]:
     meta = meta if isinstance(meta, Mapping) else {}
     own = {key.lower(): value for key, value in {**meta, **(meta.get("dataset_meta") or {})}.items()}
     facts = meta.get(FACTS) or {}
-    configured = class_names(cfg, ("test",))[0]
+    configured = data_sets(cfg, ("test",))[0].classes
     classes = tuple(own.get("classes") or facts.get("classes") or configured)
     values = facts.get("mask_values") or (mask_values(cfg) if classes == configured else None)
     palette = own.get("palette")
@@ -242,8 +243,8 @@ def _size_by_record(cfg: Config, record: Mapping[str, Any]) -> None:
         record["classes"] = record["classes"] or tuple(map(str, range(cfg.model.network.num_classes)))
         cfg.model.init_cfg = None
         normal = {key: cfg.model.data_preprocessor[key] for key in ("mean", "std")}
-        for _, dataset in phase_datasets(cfg, ("test",)):
-            dataset.transform.update(**normal, **record["evaluation"])
+        for data in data_sets(cfg, ("test",)):
+            data.entry.transform.update(**normal, **record["evaluation"])
     elif count != len(record["configured"]):
         size_heads(cfg.model, count, len(record["configured"]))
 
@@ -256,7 +257,7 @@ def _for_new_images(steps: Sequence[Any]) -> list[Any]:
             inner = _for_new_images(step)
             kept += [inner] if inner else []
             continue
-        name = str(step["type"]).rpartition(".")[2]
+        name = type_name(step)
         if name in _READING or "Annotation" in name:
             continue
         nested = dict(transforms=_for_new_images(step["transforms"])) if "transforms" in step else {}

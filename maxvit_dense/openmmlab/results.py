@@ -15,8 +15,9 @@ from mmengine.registry import HOOKS, METRICS
 
 from ..errors import InputError
 from ..export.provenance import versions
+from .config_parts import type_name
+from .data.checks import files_read
 from .data.coco_file import UNANNOTATED, read_annotations
-from .data.datasets import files_read
 
 
 @HOOKS.register_module()
@@ -68,7 +69,7 @@ def draw_pictures(cfg: Config, show_dir: str) -> None:
         InputError: the config has no hook that can.
     """
     hook = (cfg.get("default_hooks") or {}).get("visualization") or {}
-    kind = str(hook.get("type", "none")).rpartition(".")[2]
+    kind = type_name(hook) if hook else "none"
     folder = os.path.abspath(show_dir)
     if kind not in ("DetVisualizationHook", "SegVisualizationHook", "PicturesHook"):
         raise InputError(

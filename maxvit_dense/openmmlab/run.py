@@ -29,7 +29,7 @@ from .config_values import check_phases, check_values
 from .data.choice import EVERYTHING, Choice
 from .data.coco_check import CLIPPED_SHARE
 from .data.configure import configure_data
-from .data.datasets import class_names
+from .data.data_set import data_sets
 from .draws import repeat_draws
 from .launch import prepare_launch
 from .own_files import own_files, with_own_files
@@ -265,7 +265,7 @@ def build_model(cfg: Config) -> nn.Module:
 
 def _check_heads(cfg: Config, model: nn.Module, phases: Sequence[str]) -> None:
     """Hold each head against the classes of its data: too few outputs fail amid a loss."""
-    wanted = {len(classes) for classes in class_names(cfg, phases)}
+    wanted = {len(data.classes) for data in data_sets(cfg, phases)}
     if cfg.get("default_scope") not in ("mmdet", "mmseg") or wanted == {0}:  # none are known
         return
     wrong = [

@@ -9,7 +9,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ..maxvit import MaxViT
-from .data.datasets import dataset_type, phase_datasets
+from .data.data_set import data_sets
 
 FACTS = "maxvit_dense"  # their name in a checkpoint's meta
 _EVALUATION = ("crop_pct", "crop_mode", "interpolation")
@@ -52,16 +52,14 @@ def run_facts(cfg: Config, model: nn.Module, meta: Mapping[str, Any]) -> dict[st
 def mask_values(cfg: Config) -> list[int] | None:
     """The value of each class in the masks of a segmentor's training data; None for data of other kinds."""
     phase = "train" if cfg.get("train_dataloader") else "test"
-    _, dataset = next(phase_datasets(cfg, (phase,)), (phase, None))
-    if cfg.get("default_scope") != "mmseg" or dataset is None:
+    data = next(iter(data_sets(cfg, (phase,))), None)
+    if cfg.get("default_scope") != "mmseg" or data is None:
         return None
-    if dataset.get("values"):
-        return list(dataset["values"])
-    kind = dataset_type(dataset["type"], "mmseg")
-    asked = inspect.signature(kind.__init__).parameters.get("reduce_zero_label")
-    from_one = dataset.get("reduce_zero_label", asked.default if asked else False)
-    count = len(kind._load_metainfo(dataset.get("metainfo")).get("classes", ()))
-    return [label + bool(from_one) for label in range(count)]
+    if data.entry.get("values"):
+        return list(data.entry["values"])
+    asked = inspect.signature(data.kind.__init__).parameters.get("reduce_zero_label")
+    from_one = data.entry.get("reduce_zero_label", asked.default if asked else False)
+    return [label + bool(from_one) for label in range(len(data.classes))]
 
 
 def _first(values: Any, key: str) -> Any:

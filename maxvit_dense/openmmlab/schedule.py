@@ -13,15 +13,17 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
 from ..errors import InputError
-from .data.datasets import class_names, evaluators, training_set
+from .config_parts import type_name
+from .data.data_set import data_sets, evaluators
+from .draws import training_set
 from .launch import world_size
 
-LEAST_STEPS = 3000
-MOST_EPOCHS = 100  # that LEAST_STEPS may ask for, and of a schedule that the config counts in iterations
-EVALUATIONS = 12
-WARM_UP_SHARE = 0.1
+_LEAST_STEPS = 3000
+_MOST_EPOCHS = 100  # that _LEAST_STEPS may ask for, and of a schedule that the config counts in iterations
+_EVALUATIONS = 12
+_WARM_UP_SHARE = 0.1
 # A run is stopped when half of its evaluations brought nothing: later than any step decay of our configs begins.
-PATIENCE = EVALUATIONS // 2
+_PATIENCE = _EVALUATIONS // 2
 # Of these, the noise of a step grows with the root of the batch, not with the batch (arXiv 2205.10287).
 _ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Lamb")
 _BY_HAND = ("train_cfg", "param_scheduler")
@@ -33,18 +35,18 @@ def known_classes(cfg: Config) -> list[Any]:
     """What tells one's own data from the config's: class names, or a classifier's number of classes."""
     if cfg.model.get("type") == "ImageClassifier":
         return [cfg.model.network.get("num_classes", 1000)]  # timm's own default is ImageNet's
-    return class_names(cfg, ("train",))
+    return [data.classes for data in data_sets(cfg, ("train",))]
 
 
 def fitted_epochs(own: int | None, steps: float) -> int:
-    """Epochs for a data set: the config's, or as many as make LEAST_STEPS, but not more than MOST_EPOCHS for that.
+    """Epochs for a data set: the config's, or as many as make _LEAST_STEPS, but not more than _MOST_EPOCHS for that.
 
     Args:
-        own: the config's epochs; None where it counts iterations, which gives MOST_EPOCHS, or what makes LEAST_STEPS.
+        own: the config's epochs; None where it counts iterations, which gives _MOST_EPOCHS, or what makes _LEAST_STEPS.
         steps: optimizer steps of an epoch of one's data.
     """
-    wanted = math.ceil(LEAST_STEPS / steps)
-    return max(MOST_EPOCHS, wanted) if own is None else max(own, min(MOST_EPOCHS, wanted))
+    wanted = math.ceil(_LEAST_STEPS / steps)
+    return max(_MOST_EPOCHS, wanted) if own is None else max(own, min(_MOST_EPOCHS, wanted))
 
 
 def fit_schedule(
@@ -131,7 +133,7 @@ def _set_length(cfg: Config, epochs: int | None) -> list[str]:
     if not (epochs or counts_epochs):
         iterations = min(iterations, old)
     loop[key] = fitted if counts_epochs else iterations
-    loop["val_interval"] = interval = max(1, loop[key] // EVALUATIONS)
+    loop["val_interval"] = interval = max(1, loop[key] // _EVALUATIONS)
     loop.pop("dynamic_intervals", None)
     checkpoint = cfg.setdefault("default_hooks", ConfigDict()).setdefault("checkpoint", ConfigDict())
     checkpoint.setdefault("type", "CheckpointHook")
@@ -163,7 +165,7 @@ def _fit_schedulers(cfg: Config, old: int, new: int, iterations: int, counts_epo
     words, moved = "", {}
     for scheduler in warm_ups:
         by_epoch, end = scheduler.get("by_epoch", True), scheduler["end"]
-        shorter = end * min(1.0, new / old) if by_epoch else min(end, iterations * WARM_UP_SHARE)
+        shorter = end * min(1.0, new / old) if by_epoch else min(end, iterations * _WARM_UP_SHARE)
         moved[by_epoch, end] = scheduler["end"] = max(1, round(shorter))
         words = f"{scheduler['end']} {'epochs' if by_epoch else 'iterations'}"
     # In a loop of epochs, the last end that is counted in iterations is the run's.
@@ -198,16 +200,16 @@ def _watch(cfg: Config) -> list[str]:
     if metric is None:
         return []
     cfg.default_hooks.checkpoint.update(save_best=metric, rule="greater")
-    stop = dict(type="EarlyStoppingHook", monitor=metric, rule="greater", min_delta=0.0, patience=PATIENCE)
+    stop = dict(type="EarlyStoppingHook", monitor=metric, rule="greater", min_delta=0.0, patience=_PATIENCE)
     hooks = [hook for hook in cfg.get("custom_hooks") or [] if hook["type"] != "EarlyStoppingHook"]
     cfg.custom_hooks = [*hooks, stop]
-    return [f"best {metric} kept, a stop after {PATIENCE} evaluations without a gain"]
+    return [f"best {metric} kept, a stop after {_PATIENCE} evaluations without a gain"]
 
 
 def _metrics(cfg: Config) -> Iterator[str]:
     """The name of what each evaluator is about."""
     for evaluator in evaluators(cfg, ("val",)):
-        kind = str(evaluator["type"]).rpartition(".")[2]
+        kind = type_name(evaluator)
         if kind == "CocoMetric":
             kinds = evaluator.get("metric", "bbox")
             yield "coco/segm_mAP" if "segm" in ([kinds] if isinstance(kinds, str) else kinds) else "coco/bbox_mAP"
@@ -227,7 +229,7 @@ def _scale_rate(cfg: Config) -> list[str]:
     ratio = _batch(cfg) / meant["base_batch_size"]
     if ratio == 1:
         return []
-    old, adaptive = optimizer.lr, str(optimizer.type).rpartition(".")[2] in _ADAPTIVE
+    old, adaptive = optimizer.lr, type_name(optimizer) in _ADAPTIVE
     optimizer.lr = float(f"{old * (math.sqrt(ratio) if adaptive else ratio):.3g}")
     return [f"learning rate {optimizer.lr:g} ({old:g} by {'the root of ' if adaptive else ''}the batch)"]
 
@@ -235,5 +237,5 @@ def _scale_rate(cfg: Config) -> list[str]:
 def _show_classes(cfg: Config) -> None:
     """Have a detector's evaluations tell the precision of each class."""
     for evaluator in evaluators(cfg, ("val",)):
-        if str(evaluator["type"]).rpartition(".")[2] == "CocoMetric":
+        if type_name(evaluator) == "CocoMetric":
             evaluator.setdefault("classwise", True)

@@ -26,7 +26,7 @@ from ..work_dir import LAST_CHECKPOINT, kept
 from .deferred import reads_device, stays_on_device
 from .run_facts import FACTS, run_facts
 
-EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
+_EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
 _DEVICE_INTERVAL = 10  # iterations
 _ONE_REQUEST_SECONDS = 5.0  # a dying torchrun signals once for each thread; a cluster and torchrun signal both
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
@@ -62,11 +62,11 @@ class SafeCheckpointHook(CheckpointHook):
         meta = checkpoint["meta"]
         meta.update(self.place, software=self.software)
         if isinstance(getattr(runner, "train_loop", None), EpochBasedTrainLoop):
-            meta[EPOCH_BATCHES] = len(runner.train_dataloader)
+            meta[_EPOCH_BATCHES] = len(runner.train_dataloader)
         meta[FACTS] = run_facts(runner.cfg, runner.model, meta)
 
     def after_load_checkpoint(self, runner, checkpoint: dict[str, Any]) -> None:
-        runner.resumed_epoch_batches = checkpoint.get("meta", {}).get(EPOCH_BATCHES)  # for ResumableEpochLoop
+        runner.resumed_epoch_batches = checkpoint.get("meta", {}).get(_EPOCH_BATCHES)  # for ResumableEpochLoop
 
     def after_train_iter(self, runner, *args: Any, **kwargs: Any) -> None:
         super().after_train_iter(runner, *args, **kwargs)

@@ -1,7 +1,6 @@
 """Test-time augmentation: every image at several scales, flipped and not, and one result merged from these views."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from mmcv.ops import batched_nms
@@ -13,7 +12,8 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from ..errors import InputError
-from .data.datasets import phase_datasets
+from .config_parts import type_name
+from .data.data_set import data_sets
 
 # Sizes of the views over that of the config's test pipeline. mmsegmentation configs/_base_/datasets/ade20k.py;
 # mmdetection configs/rtmdet/rtmdet_tta.py: at 1333x800, short sides of 400, 800 and 1200.
@@ -83,11 +83,11 @@ def augment_test(cfg: Config) -> None:
             f"--tta knows how to merge results of {' and '.join(_MODELS)}, and the config's default_scope is {scope}. "
             "Give the config a tta_model and a tta_pipeline."
         )
-    for _, dataset in phase_datasets(cfg, ("test",)):
-        pipeline = cfg.get("tta_pipeline") or _views(dataset.get("pipeline") or [], _RATIOS.get(scope, ()))
-        if not any(_name(step) == "TestTimeAug" for step in pipeline):
+    for data in data_sets(cfg, ("test",)):
+        pipeline = cfg.get("tta_pipeline") or _views(data.pipeline, _RATIOS.get(scope, ()))
+        if not any(type_name(step) == "TestTimeAug" for step in pipeline):
             raise InputError("The config's tta_pipeline has no step TestTimeAug, which makes the views. Add one.")
-        dataset["pipeline"] = pipeline
+        data.entry["pipeline"] = pipeline
     cfg.model = ConfigDict(**model, module=cfg.model)
 
 
@@ -96,7 +96,7 @@ def _views(pipeline: Sequence[ConfigDict], ratios: Sequence[float]) -> list[Conf
 
     What follows the resizing, the truth among it, belongs to the whole and unflipped image in every view.
     """
-    names = [_name(step) for step in pipeline]
+    names = [type_name(step) for step in pipeline]
     if names.count("Resize") != 1 or "scale" not in pipeline[names.index("Resize")]:
         raise InputError(
             "--tta resizes each image to several scales, and the config's test pipeline has no single Resize step with "
@@ -122,8 +122,3 @@ def _with_flip(step: ConfigDict) -> ConfigDict:
     if "meta_keys" not in step:
         return step
     return ConfigDict(step, meta_keys=tuple(dict.fromkeys([*step["meta_keys"], "flip", "flip_direction"])))
-
-
-def _name(step: dict[str, Any]) -> str:
-    """A transform's name without its scope: both mmdet.Resize and Resize are Resize."""
-    return str(step["type"]).rpartition(".")[2]

@@ -26,7 +26,7 @@ from .dense import NUM_STAGES, DenseBackbone, check_arguments
 from .gcvit import GlobalContextVit, free_size
 from .weights import load_backbone, plain_names, read_source
 
-STRIDES = tuple(4 * 2**i for i in range(NUM_STAGES))
+_STRIDES = tuple(4 * 2**i for i in range(NUM_STAGES))
 
 
 @MODELS.register_module()
@@ -104,7 +104,7 @@ class TimmFeatures(DenseBackbone):
         if isinstance(self.net, GlobalContextVit):
             free_size(self.net)
             self.img_size = None
-        self.taps = tuple(self._find_tap(STRIDES[i]) for i in self.out_indices)
+        self.taps = tuple(self._find_tap(_STRIDES[i]) for i in self.out_indices)
         self.net.prune_intermediate_layers(sorted(set(self.taps)), prune_norm=True)
         self.norms = nn.ModuleList(LayerNorm2d(width) for width in self.channels) if out_norm else None
         if with_cp:
@@ -112,7 +112,7 @@ class TimmFeatures(DenseBackbone):
         self.freeze()
 
     def _check_img_size(self, img_size: int | Sequence[int]) -> tuple[int, int]:
-        stride = max(STRIDES[i] for i in self.out_indices)
+        stride = max(_STRIDES[i] for i in self.out_indices)
         height, width = to_2tuple(img_size)
         if height < 1 or width < 1 or height % stride or width % stride:
             raise ValueError(f"img_size={img_size!r}: give multiples of {stride}, the largest stride of the maps")
@@ -155,7 +155,7 @@ class TimmFeatures(DenseBackbone):
         height, width = x.shape[-2:]
         maps = []
         for i, found in zip(self.out_indices, super().forward(self._extend(x)), strict=True):
-            maps.append(found[..., : -(-height // STRIDES[i]), : -(-width // STRIDES[i])])
+            maps.append(found[..., : -(-height // _STRIDES[i]), : -(-width // _STRIDES[i])])
         if self.norms is not None:
             maps = [norm(found) for norm, found in zip(self.norms, maps, strict=True)]
         return tuple(maps)
@@ -163,7 +163,7 @@ class TimmFeatures(DenseBackbone):
     def _extend(self, x: Tensor) -> Tensor:
         """Adds zeros at the bottom and right, up to a size that the network takes."""
         height, width = x.shape[-2:]
-        stride = max(STRIDES[i] for i in self.out_indices)
+        stride = max(_STRIDES[i] for i in self.out_indices)
         full_height, full_width = self.img_size or (-(-height // stride) * stride, -(-width // stride) * stride)
         if height > full_height or width > full_width:
             raise ValueError(

@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ...weights.safe_load import backbone_state_dict
 from .weights import load_network, network_layout, read_network_weights
 
-LOSSES = ("cross_entropy", "bce")
+_LOSSES = ("cross_entropy", "bce")
 
 
 @MODELS.register_module()
@@ -122,8 +122,8 @@ class ImageClassifier(BaseModel):
         init_cfg: Mapping[str, Any] | None = None,
     ):
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        if loss not in LOSSES:
-            raise ValueError(f"loss={loss!r}: give {' or '.join(LOSSES)}")
+        if loss not in _LOSSES:
+            raise ValueError(f"loss={loss!r}: give {' or '.join(_LOSSES)}")
         self.variant = network["model_name"].partition(".")[0]
         if not timm.is_model(self.variant):
             raise ValueError(f"timm has no network {self.variant}; timm.list_models() lists them")

@@ -12,13 +12,12 @@ from timm.data import create_transform, resolve_data_config
 from ...errors import InputError, listed
 from ...variants import default_cfgs
 from ...weights.safe_load import read_checkpoint
-from ..data.datasets import phase_datasets
-from ..data.pixel_check import check_images
+from ..data.data_set import PHASES, data_sets
+from ..data.faults import refuse
+from ..data.pixel_check import header_faults
 from ..launch import world_size
 from .data import check_unreadable
 from .folders import AS_TIMM_READS, compare_classes, find_split, open_reader, pictures, read_classes
-
-_PHASES = ("train", "val", "test")
 
 _logger = logging.getLogger(__name__)
 
@@ -71,15 +70,17 @@ def prepare_classification(
 
 def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, checkpoint: Any) -> None:
     found = {}
-    for phase, dataset in phase_datasets(cfg, phases):
-        check_unreadable(dataset.get("unreadable", "refuse"))
-        if not os.path.isdir(dataset.data_root):
-            raise InputError(f"There is no data root {dataset.data_root}. Give the folder with --data-root DIR.")
-        split = find_split(dataset.data_root, dataset.split)
-        if phase not in found:
-            found[phase] = (split.path, read_classes(split))
+    for data in data_sets(cfg, phases):
+        check_unreadable(data.entry.get("unreadable", "refuse"))
+        if not os.path.isdir(data.root):
+            raise InputError(f"There is no data root {data.root}. Give the folder with --data-root DIR.")
+        split = find_split(data.root, data.entry.split)
+        if data.phase not in found:
+            found[data.phase] = (split.path, read_classes(split))
             if split.kind == "folders":  # images that cannot be read are told, or left out, by ImageStreamHook
-                check_images(dict.fromkeys(pictures(split.path)), split.path, {"broken image", *AS_TIMM_READS})
+                faults = header_faults(dict.fromkeys(pictures(split.path)))
+                passed = {"broken image", *AS_TIMM_READS}
+                refuse((fault for fault in faults if fault.kind not in passed), split.path)
     if "train" in found and "val" in found:
         compare_classes(found["train"][1], found["val"][1], found["train"][0], found["val"][0])
     path, names = next(iter(found.values()))
@@ -92,8 +93,8 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
                 f"({listed(unknown)}). Give the data of its classes, or a checkpoint of these."
             )
         names = trained
-    for _, dataset in phase_datasets(cfg, _PHASES):
-        dataset["metainfo"] = dict(classes=names)
+    for data in data_sets(cfg, PHASES):
+        data.entry["metainfo"] = dict(classes=names)
     if "model.network.num_classes" not in overrides:
         cfg.model.network.num_classes = len(names)
     _logger.info("%d classes in %s: %s", len(names), path, listed(names))
@@ -133,11 +134,11 @@ def _adopt_tag(cfg: Config, overrides: dict) -> None:
         raise InputError(f"There are no weights {variant}.{tag}; there are {', '.join(default_cfgs[variant].cfgs)}.")
     wanted = resolve_data_config(pretrained_cfg=default_cfgs[variant].cfgs[tag].to_dict())
     normal = {key: wanted.pop(key) for key in ("mean", "std")}
-    for phase, dataset in phase_datasets(cfg, ("val", "test")):
-        given = f"{phase}_dataloader.dataset.transform."
+    for data in data_sets(cfg, ("val", "test")):
+        given = f"{data.phase}_dataloader.dataset.transform."
         kept = {key.removeprefix(given) for key in overrides if key.startswith(given)}
-        dataset.transform.update({key: value for key, value in wanted.items() if key not in kept})
-        _logger.info("%s images as %s.%s asks: %s", phase, variant, tag, dict(dataset.transform))
+        data.entry.transform.update({key: value for key, value in wanted.items() if key not in kept})
+        _logger.info("%s images as %s.%s asks: %s", data.phase, variant, tag, dict(data.entry.transform))
     for key, value in normal.items():
         if f"model.data_preprocessor.{key}" not in overrides:
             cfg.model.data_preprocessor[key] = value
@@ -147,19 +148,19 @@ def _fit_targets(cfg: Config) -> None:
     """One number of classes, one smoothing, one mean: each is asked for in two places."""
     cfg.model.data_preprocessor.num_classes = cfg.model.network.num_classes
     cfg.model.data_preprocessor.label_smoothing = cfg.model.get("label_smoothing", 0.1)
-    for _, dataset in phase_datasets(cfg, _PHASES):
-        dataset.transform.update(mean=cfg.model.data_preprocessor.mean, std=cfg.model.data_preprocessor.std)
+    for data in data_sets(cfg, PHASES):
+        data.entry.transform.update(mean=cfg.model.data_preprocessor.mean, std=cfg.model.data_preprocessor.std)
 
 
 def _check_transforms(cfg: Config, phases: tuple[str, ...]) -> None:
     """Build each transform as its data set will."""
-    for phase, dataset in phase_datasets(cfg, phases):
+    for data in data_sets(cfg, phases):
         try:
-            create_transform(**dataset.transform, is_training=dataset.get("training", False), normalize=False)
+            create_transform(**data.entry.transform, is_training=data.entry.get("training", False), normalize=False)
         except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:  # timm's, by argument
             raise InputError(
-                f"{phase}_dataloader.dataset.transform cannot be built: {type(error).__name__}: {error}. It takes the "
-                f"arguments of timm.data.create_transform; it is {dict(dataset.transform)}."
+                f"{data.phase}_dataloader.dataset.transform cannot be built: {type(error).__name__}: {error}. It takes "
+                f"the arguments of timm.data.create_transform; it is {dict(data.entry.transform)}."
             ) from error
 
 

@@ -30,7 +30,7 @@ def find_shards(root: str, names: Iterable[str]) -> list[str]:
 
 
 @contextmanager
-def open_tar(path: str) -> Iterator[tarfile.TarFile]:
+def _open_tar(path: str) -> Iterator[tarfile.TarFile]:
     """A tar file, for reading.
 
     Raises:
@@ -49,7 +49,7 @@ def damaged_tar(path: str, error: tarfile.TarError) -> InputError:
 
 def _is_shard(path: str) -> bool:
     """Whether one of the first samples has a label file: a tar of class folders has none."""
-    with open_tar(path) as archive:
+    with _open_tar(path) as archive:
         return any(member.name.endswith(_LABEL_SUFFIX) for member, _ in zip(archive, range(16), strict=False))
 
 
@@ -100,7 +100,7 @@ def _index(path: str) -> Iterator[tuple[int, int, str]]:
     """(offset, bytes, class) of each image of a shard."""
     images: dict[str, tuple[int, int]] = {}
     labels: dict[str, str] = {}
-    with open_tar(path) as archive:
+    with _open_tar(path) as archive:
         for member in archive:
             folder, base = os.path.split(member.name)
             stem, _, suffix = base.partition(".")

@@ -7,6 +7,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 
 from ...errors import InputError
+from ..config_parts import type_name
 from ..launch import world_size
 
 # Heads of mmseg that pool each image to a single position, and normalise it with its batch.
@@ -35,5 +36,5 @@ def check_batch(cfg: Config) -> None:
 def _heads(model: Any) -> Iterator[tuple[str, Any]]:
     for name, part in model.items():
         for index, head in enumerate(part) if isinstance(part, list | tuple) else ((None, part),):
-            if isinstance(head, dict) and str(head.get("type")).rpartition(".")[2] in _POOLING_HEADS:
+            if isinstance(head, dict) and type_name(head) in _POOLING_HEADS:
                 yield name if index is None else f"{name}.{index}", head

@@ -105,13 +105,22 @@ def choice_of(
 
 
 def _renaming(path: str) -> dict[str, str | None]:
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"--rename {path} cannot be read ({error}). Correct it.") from error
+    content = read_json(path, "--rename")
     if not isinstance(content, dict) or not all(isinstance(name, str | None) for name in content.values()):
         raise InputError(f'--rename {path} holds no object of old and new names, such as {{"bus": "vehicle"}}.')
     return content
+
+
+def read_json(path: str | os.PathLike, what: str) -> Any:
+    """Content of a JSON file, ``what`` it is for the message.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))  # Windows editors begin a file with a mark
+    except (OSError, ValueError) as error:
+        raise InputError(f"{what} {path} cannot be read ({error}). Correct it.") from error
 
 
 def read_class_file(path: str | os.PathLike) -> list[str]:

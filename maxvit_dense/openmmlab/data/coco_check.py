@@ -13,7 +13,7 @@ from .coco_file import MENDED, is_box, is_number, is_polygon, is_text, read_anno
 from .faults import Fault, found, refuse
 
 # Pixels. Rounding, and tools that count pixels from 1, put honest boxes up to one pixel past the border.
-BORDER_TOLERANCE = 1.0
+_BORDER_TOLERANCE = 1.0
 CLIPPED_SHARE = 0.1  # of a box: what reaches outside by no more is clipped
 MIN_SIZE = 32  # pixels, of the configs' filter_cfg
 _LEAST_OVERLAP = 0.25  # intersection over union of an object's box and its polygons
@@ -148,8 +148,8 @@ def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
     Returns:
         (n,) booleans; a box with a coordinate that is no finite number counts as outside.
     """
-    low = np.minimum(boxes[:, 0], boxes[:, 1]) >= -BORDER_TOLERANCE
-    high = (boxes[:, 2] <= width + BORDER_TOLERANCE) & (boxes[:, 3] <= height + BORDER_TOLERANCE)
+    low = np.minimum(boxes[:, 0], boxes[:, 1]) >= -_BORDER_TOLERANCE
+    high = (boxes[:, 2] <= width + _BORDER_TOLERANCE) & (boxes[:, 3] <= height + _BORDER_TOLERANCE)
     return ~(low & high & np.isfinite(boxes).all(axis=1))
 
 
@@ -302,8 +302,8 @@ def _polygon_fault(shape: Any, box: list[float], size: tuple[int, int]) -> str:
     if not all(map(is_polygon, shape)):
         return "broken polygon"
     x, y, width, height = box
-    in_image = x >= -BORDER_TOLERANCE and y >= -BORDER_TOLERANCE
-    in_image = in_image and x + width <= size[1] + BORDER_TOLERANCE and y + height <= size[0] + BORDER_TOLERANCE
+    in_image = x >= -_BORDER_TOLERANCE and y >= -_BORDER_TOLERANCE
+    in_image = in_image and x + width <= size[1] + _BORDER_TOLERANCE and y + height <= size[0] + _BORDER_TOLERANCE
     if not in_image or width < 1 or height < 1:
         return ""  # a fault of the box, which is told
     left, right = min(min(p[::2]) for p in shape), max(max(p[::2]) for p in shape)

@@ -4,7 +4,6 @@ import gc
 import json
 import mmap
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
-from .mask_layouts import SPLITS
+from ...errors import InputError, listed
+from .splits import SPLITS, folders_above, split_of
 
 MENDED = "mended"  # places by kind of what was put right on reading, beside COCO's own keys
 UNANNOTATED = "unannotated"  # key of a file that has no list of annotations, as COCO's test-dev
@@ -22,9 +21,6 @@ _LISTS = ("images", "annotations", "categories")
 _DEPTH = ("*.json", "*/*.json", "*/*/*.json")
 _MOST_FILES = 200  # JSON files that are looked into: a folder of labelme's has one an image
 _TRIED = 20  # images that are looked for in a folder
-
-SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words} | {"test": "test"}
-
 
 _kept: dict[tuple[str, int, int], dict[str, Any]] = {}  # by real path, time of change and size
 _uses: Counter[str] = Counter()  # by real path
@@ -215,7 +211,7 @@ def find_coco(root: str | os.PathLike) -> list[CocoSplit]:
     for path in islice((p for form in _DEPTH for p in sorted(root.glob(form))), _MOST_FILES):
         hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
         if not hidden and path.is_file() and _has_lists(path):
-            by_split[_split_of(path, root)].append(path)
+            by_split[split_of([path.stem, *folders_above(path, root)])].append(path)
     if "train" in by_split or "val" in by_split:
         by_split.pop("all", None)  # a file of all images beside its parts
     return [_coco_split(split, paths, root) for split, paths in sorted(by_split.items(), key=_order)]
@@ -228,25 +224,14 @@ def _order(item: tuple[str, Any]) -> int:
 def _coco_split(split: str, paths: list[Path], root: Path) -> CocoSplit:
     own = [path for path in paths if path.stem.startswith("instances_")] or paths
     if len(own) > 1:
-        names = ", ".join(str(path.relative_to(root)) for path in own[:3])
+        names = listed((path.relative_to(root) for path in own), 3)
         raise InputError(
             f"{root} has {len(own)} annotation files of its {split} images: {names}. Keep one of them, or name it with "
             "--cfg-options train_dataloader.dataset.ann_file=... (val_ and test_ likewise)."
         )
     name = own[0].stem.removeprefix("instances_")
-    name = own[0].parent.name if _split_of(own[0], root, parents=False) == "all" and split != "all" else name
+    name = own[0].parent.name if split_of([own[0].stem]) == "all" and split != "all" else name
     return CocoSplit(name, split, own[0], _image_folder(own[0], name, root))
-
-
-def _split_of(path: Path, root: Path, parents: bool = True) -> str:
-    """The split that a file's name tells, or else the name of a folder that it lies in."""
-    names = [path.stem, *(reversed(path.relative_to(root).parts[:-1]) if parents else ())]
-    for name in names:
-        words = re.findall("[a-z]+", name.lower())
-        found = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
-        if found:
-            return found
-    return "all"
 
 
 def _has_lists(path: Path) -> bool:
@@ -275,8 +260,7 @@ def _image_folder(path: Path, name: str, root: Path) -> Path:
 
 
 def _split_folders(name: str, root: Path) -> Iterator[Path]:
-    split = SPLIT_WORDS.get(re.sub("[^a-z]", "", name.lower()), name)
-    for alias in SPLITS.get(split, (split,)):
+    for alias in SPLITS.get(split_of([name]), (name,)):
         yield root / alias
         yield root / "images" / alias
         yield root / alias / "images"

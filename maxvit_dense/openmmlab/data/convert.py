@@ -15,10 +15,11 @@ from ...files import written_aside
 from .coco_check import inspect_coco
 from .faults import found, refuse
 from .mask_data import Labels, labels_of_colours, pair_files
-from .mask_layouts import SPLITS, MaskFolder
+from .mask_layouts import MaskFolder
 from .sources import VAL_FRACTION, SourceSet, divide
+from .splits import SPLITS
 
-MARK = "converted.json"
+_MARK = "converted.json"
 _CONTENTS = "maxvit_dense conversion to COCO"
 MENDABLE = ("box outside", "flat polygon", "annotation id")  # faults that SourceSet.mend, or writing, puts right
 _ORIENTATION_TAG = 274
@@ -108,7 +109,7 @@ def _written(root: str | os.PathLike, target: str | os.PathLike, facts: dict) ->
         with written_aside(target) as partial:
             yield partial
             text = json.dumps(dict(contents=_CONTENTS, **facts), indent=2)
-            (partial / MARK).write_text(text, encoding="utf-8")
+            (partial / _MARK).write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
             f"Cannot write {target}: {error}. Nothing there was changed. Free space, or name another directory."
@@ -154,12 +155,12 @@ def _check_target(target: Path, root: Path) -> None:
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
     try:
-        mark = json.loads((target / MARK).read_text(encoding="utf-8"))
+        mark = json.loads((target / _MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         mark = None
     if not isinstance(mark, dict) or mark.get("contents") != _CONTENTS:
         raise InputError(
-            f"{target} exists and is no conversion of this tool (no {MARK} of one); it was left as it is. "
+            f"{target} exists and is no conversion of this tool (no {_MARK} of one); it was left as it is. "
             "Name another directory."
         )
 

@@ -60,9 +60,8 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
         decode: read all pixels, which alone shows every broken file; else those of a file only that does not end
             as its format does, as a cut one would not.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large image is a finding, not an attack
     try:
-        with open_file(path) as image:
+        with any_size(), open_file(path) as image:
             # Asked once and before the pixels: Pillow forgets a TIFF's tag afterwards, and turns it on reading.
             orientation = _exif(image).get(_ORIENTATION_TAG, 1)
             kinds = _kinds(image, orientation)
@@ -75,6 +74,14 @@ def read_facts(path: str | os.PathLike, decode: bool = True) -> ImageFacts:
         return ImageFacts(kinds=("broken image",), reason="no image")
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
         return ImageFacts(kinds=("broken image",), reason=str(error))
+
+
+@contextmanager
+def any_size() -> Iterator[None]:
+    """Pillow reads images of any size: a large one is a finding, not an attack."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
@@ -126,16 +133,11 @@ def read_many(
     read: Callable[[T], R], items: Sequence[T], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[R]:
     """Apply ``read``, of files, to each item, several at a time; ``progress`` is told how many of how many are done."""
-    # Once for all threads: each would put back what it found, in no order.
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     results = []
-    try:
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for result in pool.map(read, items):
-                results.append(result)
-                progress(len(results), len(items))
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with any_size(), ThreadPoolExecutor(_THREADS) as pool:  # once for all threads, which would undo it in no order
+        for result in pool.map(read, items):
+            results.append(result)
+            progress(len(results), len(items))
     return results
 
 

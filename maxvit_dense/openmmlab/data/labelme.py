@@ -10,7 +10,8 @@ from typing import Any
 
 from .coco_file import is_number, is_text, surrounding_box
 from .image_check import SUFFIXES, ImageFacts
-from .sources import SourceSet, compare_size, fill, settle_classes, split_of
+from .sources import SourceSet, compare_size, fill, settle_classes
+from .splits import folders_above, split_of
 
 _LOOKED_INTO = 20  # files, to see whether they are annotations
 _CORNERS = 32  # of the polygon that stands for a circle
@@ -33,7 +34,7 @@ def read_labelme(root: Path, classes: Sequence[str] = (), val_fraction: float = 
         if image is None:
             source.places["absent image"].append(f"that of {path.relative_to(root)}")
             continue
-        by_split[split_of(path, root)].append((image.stem, image, path))
+        by_split[split_of(folders_above(path, root))].append((image.stem, image, path))
     fill(source, by_split, val_fraction, _read_shapes)
     settle_classes(source, classes)
     return source

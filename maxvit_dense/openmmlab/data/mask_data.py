@@ -5,7 +5,6 @@ Classes count from ``MaskFolder.first`` and 255 is ignored. A list that gives ea
 an object) stands above that; 0 and 255 are then ignored unless it names them.
 """
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from ...errors import InputError
-from .choice import Choice, read_class_file
+from .choice import Choice, read_class_file, read_json
 from .faults import MOST_PIXELS
-from .image_check import SUFFIXES, one_large_at_a_time, open_file
+from .image_check import SUFFIXES, any_size, one_large_at_a_time, open_file
 from .mask_layouts import IGNORED_LABEL, MaskFolder, names_in
 
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
@@ -132,9 +131,9 @@ def read_labels(folder: MaskFolder, class_file: str | os.PathLike | None = None,
     path, void = Path(class_file) if class_file else folder.class_file, frozenset(void)
     if path is None:
         return Labels({value: name for value, name in folder.known.items() if value not in void}, folder.void | void)
-    content = _json_object(path) if path.suffix == ".json" else None
+    content = read_json(path, "Class file") if path.suffix == ".json" else None
     twice = ()
-    if content is None:
+    if not isinstance(content, dict):
         named = dict(enumerate(read_class_file(path), folder.first))
         twice = tuple(sorted(name for name, count in Counter(named.values()).items() if count > 1))
     else:
@@ -159,9 +158,8 @@ def read_mask(path: str | os.PathLike, colours: Mapping[tuple[int, int, int], in
         path: of the file.
         colours: value by colour, of a mask that will be converted by ``labels_of_colours``.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # a large mask is a finding, not an attack
     try:
-        with open_file(path) as mask:
+        with any_size(), open_file(path) as mask:
             if mask.width * mask.height > MOST_PIXELS:
                 return MaskFacts(reason=f"{mask.width}x{mask.height} pixels, over {MOST_PIXELS // 10**6} million")
             lossy = mask.format in ("JPEG", "MPO")
@@ -174,8 +172,6 @@ def read_mask(path: str | os.PathLike, colours: Mapping[tuple[int, int, int], in
             return MaskFacts(mask.size, frozenset(np.flatnonzero(counts).tolist()), mask.mode)
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
         return MaskFacts(reason=str(error))
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def labels_of_colours(mask: Image.Image, colours: Mapping[tuple[int, int, int], int]) -> np.ndarray:
@@ -216,15 +212,6 @@ def _without_ending(masks: dict[str, Path], images: dict[str, Path]) -> dict[str
         if all(stem.endswith(ending) for stem in masks):
             return {stem.removesuffix(ending): path for stem, path in masks.items()}
     return masks
-
-
-def _json_object(path: Path) -> dict | None:
-    """The object in a JSON file; None if it holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"Class file {path} cannot be read ({error}). Correct it.") from error
-    return content if isinstance(content, dict) else None
 
 
 def _byte(value: str, path: Path) -> int:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ...errors import InputError
 from .image_check import SUFFIXES
+from .splits import SPLITS
 
 IGNORED_LABEL = 255  # of masks: no class, no loss
-SPLITS = {"train": ("training", "train"), "val": ("validation", "val", "valid")}
 _LISTS = ("classes.json", "classes.txt", "class_names.txt")
 _ADE_FOLDER, _ADE_LIST = "ADEChallengeData2016", "objectInfo150.txt"
 _BESIDE = ("{}annot", "{}_annot", "{}_labels", "{}_masks")

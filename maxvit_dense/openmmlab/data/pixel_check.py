@@ -3,7 +3,7 @@
 import logging
 import os
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,7 +12,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...errors import InputError
-from .faults import found, refuse
+from ..config_parts import type_name
+from .coco_check import CLIPPED_SHARE, share_outside
+from .faults import Fault, found
 from .image_check import ImageFacts, image_faults, read_facts, read_many, size_faults
 from .mask_check import mask_faults
 from .mask_data import Labels, read_mask
@@ -69,35 +71,49 @@ class CheckLoaded(BaseTransform):
             )
 
 
-def check_images(images: Mapping[str, tuple[int, int] | None], what: str, passed: Collection[str] = ()) -> None:
-    """Read the headers of images, of ``MOST_IMAGES`` at most, drawn the same way each time.
+@TRANSFORMS.register_module()
+class DropOutsideBoxes(BaseTransform):
+    """Leave out annotated instances whose box reaches outside the image (``--bad-boxes skip``).
+
+    Stands first in a pipeline: it needs only what the data set read from the annotation file.
+
+    Args:
+        clipped: share of a box that may lie outside: the pipeline clips it.
+    """
+
+    def __init__(self, clipped: float = CLIPPED_SHARE):
+        self.clipped = clipped
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Filter ``results["instances"]`` by their ``bbox`` (x1, y1, x2, y2 in pixels)."""
+        instances = results.get("instances", [])
+        boxes = np.array([item["bbox"] for item in instances], dtype=np.float64).reshape(-1, 4)
+        outside = ~(share_outside(boxes, results["width"], results["height"]) <= self.clipped)
+        kept = [item for item, out in zip(instances, outside, strict=True) if not out]
+        return {**results, "instances": kept}
+
+
+def header_faults(images: Mapping[str, tuple[int, int] | None]) -> list[Fault]:
+    """Fatal faults that the headers of images show, of ``MOST_IMAGES`` at most, drawn the same way each time.
 
     Args:
         images: (width, height) that the annotations give, or None, by path.
-        what: they belong to, for the message.
-        passed: kinds of faults that are none here.
-
-    Raises:
-        InputError: one that cannot be read, learned from, or is of another size than annotated.
     """
     paths = _drawn(list(images), MOST_IMAGES)
     facts = _headers(paths)
     faults = image_faults((os.path.basename(path), facts[path]) for path in paths)
     annotated = ((os.path.basename(path), images[path], facts[path]) for path in paths if images[path])
-    refuse((fault for fault in [*faults, *size_faults(annotated)] if fault.kind not in passed), what)
+    return [fault for fault in [*faults, *size_faults(annotated)] if fault.fatal]
 
 
-def check_masks(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, what: str) -> None:
-    """Read the pixels of masks, of ``MOST_MASKS`` at most, drawn the same way each time.
+def pixel_faults(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, what: str) -> list[Fault]:
+    """Fatal faults that the pixels of masks show, of ``MOST_MASKS`` at most, drawn the same way each time.
 
     Args:
         pairs: paths of an image and its mask.
         labels: what their values mean.
         first: the value that classes count from where no list says it.
-        what: they belong to, for the message.
-
-    Raises:
-        InputError: one that cannot be read, does not fit its image, or holds a wrong value; all are unlabelled.
+        what: they belong to, for the log.
     """
     drawn = _drawn(pairs, MOST_MASKS)
     images = _headers([image for image, _ in drawn])
@@ -105,8 +121,9 @@ def check_masks(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, wh
     named = [(os.path.basename(path), mask, images[image]) for (image, path), mask in zip(drawn, masks, strict=True)]
     faults = mask_faults(named, labels, first)
     empty = [place for fault in faults if fault.kind == "empty mask" for place in fault.places]
-    refuse([*faults, *found({"only empty masks": empty if len(empty) == len(drawn) else ()})], what)
+    faults += found({"only empty masks": empty if len(empty) == len(drawn) else ()})
     _logger.info("%s: %d images with masks, %d looked into", what, len(pairs), len(drawn))
+    return [fault for fault in faults if fault.fatal]
 
 
 def add_check(pipeline: Sequence[Mapping[str, Any]], num_classes: int | None = None) -> list[Mapping[str, Any]]:
@@ -116,20 +133,16 @@ def add_check(pipeline: Sequence[Mapping[str, Any]], num_classes: int | None = N
         if step["type"] == CheckLoaded.__name__:
             continue
         steps.append(step)
-        if _is(step, _ANNOTATION_LOADER):
+        if type_name(step) == _ANNOTATION_LOADER:
             steps.append(dict(type=CheckLoaded.__name__, num_classes=num_classes))
     return steps
 
 
 def reads_as_usual(pipeline: Sequence[Mapping[str, Any]]) -> bool:
     """Images are read as ``image_check`` says: by OpenCV, in 8-bit colour."""
-    loader = next((step for step in pipeline if _is(step, _LOADER)), None)
+    loader = next((step for step in pipeline if type_name(step) == _LOADER), None)
     usual = dict(color_type="color", imdecode_backend="cv2")
     return loader is not None and all(loader.get(key, value) == value for key, value in usual.items())
-
-
-def _is(step: Mapping[str, Any], name: str) -> bool:
-    return str(step["type"]).rpartition(".")[2] == name  # mmdet.LoadAnnotations
 
 
 def _drawn(items: Sequence[T], most: int) -> list[T]:

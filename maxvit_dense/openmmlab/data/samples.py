@@ -9,9 +9,9 @@ from mmengine.config import Config
 
 from ...errors import InputError
 from ...sample_data import write_sample_data
-from .datasets import PHASES, phase_datasets
+from .data_set import PHASES, data_sets
 
-SAMPLES = Path("data", "sample")  # what the configs of configs/demo/ read, below the current folder
+_SAMPLES = Path("data", "sample")  # what the configs of configs/demo/ read, below the current folder
 
 _logger = logging.getLogger(__name__)
 
@@ -24,18 +24,18 @@ def draw_missing_samples(cfg: Config) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    roots = [Path(dataset.get("data_root") or "") for _, dataset in phase_datasets(cfg, PHASES)]
-    if SAMPLES.exists() or not any(root.is_relative_to(SAMPLES) for root in roots):
+    roots = [Path(data.root) for data in data_sets(cfg, PHASES)]
+    if _SAMPLES.exists() or not any(root.is_relative_to(_SAMPLES) for root in roots):
         return
-    _logger.info(f"Drawing the sample data set of this config in {SAMPLES}, some seconds.")
+    _logger.info(f"Drawing the sample data set of this config in {_SAMPLES}, some seconds.")
     try:
-        SAMPLES.parent.mkdir(exist_ok=True)
-        lock = os.open(SAMPLES.parent, os.O_RDONLY)
+        _SAMPLES.parent.mkdir(exist_ok=True)
+        lock = os.open(_SAMPLES.parent, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not SAMPLES.exists():
-                write_sample_data(SAMPLES)
+            if not _SAMPLES.exists():
+                write_sample_data(_SAMPLES)
         finally:
             os.close(lock)
     except OSError as error:
-        raise InputError(f"The sample data set cannot be drawn in {SAMPLES}: {error}. Use another folder.") from error
+        raise InputError(f"The sample data set cannot be drawn in {_SAMPLES}: {error}. Use another folder.") from error

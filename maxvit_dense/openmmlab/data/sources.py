@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from .choice import Choice, corners
-from .coco_file import MENDED, SPLIT_WORDS, area, find_coco, is_polygon, read_annotations
+from .coco_file import MENDED, area, find_coco, is_polygon, read_annotations
 from .faults import Fault, found
 from .image_check import SUFFIXES, ImageFacts, read_facts, size_faults
 
 _FIRST_ID = {"train": 1, "val": 1_000_001}  # image ids are unique over both splits
 _SEED = 0
-Member = tuple[str, Path | None, Path | None]  # name, image and annotation file
+_Member = tuple[str, Path | None, Path | None]  # name, image and annotation file
 VAL_FRACTION = 0.2  # of the images, drawn where no validation images are named
 
 
@@ -170,7 +170,7 @@ def _size(image: Mapping[str, Any]) -> tuple[int, int]:
 
 def fill(
     source: SourceSet,
-    members: Mapping[str, Sequence[Member]],
+    members: Mapping[str, Sequence[_Member]],
     val_fraction: float,
     read: Callable[[Path, ImageFacts, SourceSet], list[dict]],
     needed: bool = True,
@@ -219,12 +219,6 @@ def images_by_stem(paths: Iterable[Path], source: SourceSet) -> dict[str, Path]:
             source.places["duplicate name"].append(f"{images[path.stem].name} and {path.name}")
         images[path.stem] = path
     return images
-
-
-def split_of(path: Path, root: Path) -> str:
-    """The split that a folder above a file tells: "train", "val", "test" or "all"."""
-    words = (part.lower() for part in reversed(path.relative_to(root).parts[:-1]))
-    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "all")
 
 
 def divide(members: Sequence[Any], val_fraction: float, source: SourceSet) -> dict[str, list[Any]]:

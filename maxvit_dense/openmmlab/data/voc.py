@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 from ...errors import InputError
 from .image_check import SUFFIXES, ImageFacts
 from .mask_layouts import names_in, voc_lists
-from .sources import SourceSet, compare_size, fill, images_by_stem, settle_classes, split_of
+from .sources import SourceSet, compare_size, fill, images_by_stem, settle_classes
+from .splits import folders_above, split_of
 
 _LOOKED_INTO = 20  # files, to see whether they are annotations
 
@@ -73,8 +74,8 @@ def read_labelimg(root: Path, classes: Sequence[str] = (), val_fraction: float =
             pairs[found] = path
     by_split = defaultdict(list)
     for image in (image for paths in images.values() for image in paths):
-        split = split_of(image, root)
-        split = split_of(pairs.get(image, image), root) if split == "all" else split
+        files = (image, pairs.get(image, image))
+        split = split_of(name for file in files for name in folders_above(file, root))
         by_split[split].append((image.stem, image, pairs.get(image)))
     fill(source, by_split, val_fraction, _read_xml, needed=False)
     settle_classes(source, classes)
@@ -83,8 +84,8 @@ def read_labelimg(root: Path, classes: Sequence[str] = (), val_fraction: float =
 
 def _nearness(image: Path, annotation: Path, root: Path) -> tuple[bool, int]:
     """Whether two files are of the same split, and how many of their folders have the same names."""
-    shared = set(image.relative_to(root).parts[:-1]) & set(annotation.relative_to(root).parts[:-1])
-    return split_of(image, root) == split_of(annotation, root), len(shared)
+    folders = folders_above(image, root), folders_above(annotation, root)
+    return split_of(folders[0]) == split_of(folders[1]), len({*folders[0]} & {*folders[1]})
 
 
 def _files(root: Path) -> list[Path]:

@@ -12,10 +12,10 @@ import yaml
 
 from ...errors import InputError
 from .choice import read_class_file
-from .coco_file import SPLIT_WORDS, surrounding_box
+from .coco_file import surrounding_box
 from .image_check import SUFFIXES, ImageFacts
-from .mask_layouts import SPLITS
 from .sources import SourceSet, class_list, fill, images_by_stem
+from .splits import SPLITS, split_of
 
 _LOOKED_INTO = 20  # files, to see whether they lie beside images
 
@@ -159,8 +159,7 @@ def _beside(root: Path) -> dict[str, tuple[Path, Path]]:
     for folder in (root, *sorted(path for path in root.glob("*") if path.is_dir())):
         labels = islice(folder.glob("*.txt"), _LOOKED_INTO)
         if any(label.with_suffix(suffix).is_file() for label in labels for suffix in SUFFIXES):
-            words = re.findall("[a-z]+", folder.name.lower()) if folder != root else ()
-            found[next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "all")] = (folder, folder)
+            found[split_of([folder.name] if folder != root else ())] = (folder, folder)
     return found
 
 

@@ -17,7 +17,7 @@ from ...errors import InputError, listed
 from ...predict.images import read_image
 from ..classification.folders import class_folders, find_split
 from ..data.configure import configure_data
-from ..data.datasets import class_names
+from ..data.data_set import data_sets
 from ..predictor import Predictor
 
 Result = dict[str, np.ndarray]
@@ -57,7 +57,7 @@ def evaluation(predictor: Predictor, data_root: str) -> Callable[[Callable[[list
 
 def _annotated_files(cfg: Config, classes: tuple[str, ...], data_root: str) -> tuple[dict, list[Case]]:
     configure_data(cfg, ("test",), data_root=data_root)
-    given = class_names(cfg, ("test",))[0]
+    given = data_sets(cfg, ("test",))[0].classes
     if given != classes:
         raise InputError(
             f"{data_root} has the classes {listed(given)}, the model {listed(classes)}. "

@@ -25,10 +25,10 @@ def decode(priors: Tensor, deltas: Tensor, coder: torch.nn.Module, image: Tensor
     centre = centre + size * deltas[:, :2]
     half = size * deltas[:, 2:].clamp(-limit, limit).exp() * 0.5
     boxes = torch.cat([centre - half, centre + half], 1)
-    return cut_to_image(boxes, image) if coder.clip_border else boxes
+    return _cut_to_image(boxes, image) if coder.clip_border else boxes
 
 
-def cut_to_image(boxes: Tensor, image: Tensor) -> Tensor:
+def _cut_to_image(boxes: Tensor, image: Tensor) -> Tensor:
     """Boxes within (B, C, H, W) images."""
     x, y = boxes[:, 0::2].clamp(0, image.shape[3]), boxes[:, 1::2].clamp(0, image.shape[2])
     return torch.stack([x[:, 0], y[:, 0], x[:, 1], y[:, 1]], 1)

@@ -9,7 +9,8 @@ from torch import nn
 from torchvision.transforms import CenterCrop, Resize
 
 from ...errors import InputError
-from ..data.datasets import phase_datasets
+from ..config_parts import type_name
+from ..data.data_set import data_sets
 
 _NOT_RESIZING = ("Load", "Pack", "DropOutsideBoxes", "CheckLoaded")
 
@@ -25,7 +26,7 @@ def preparation(cfg: Config, model: nn.Module, any_resizing: bool = False) -> di
     Raises:
         InputError: a step that the runtime does not know.
     """
-    _, dataset = next(phase_datasets(cfg, ("test",)))
+    dataset = data_sets(cfg, ("test",))[0].entry
     if cfg.model.type == "ImageClassifier":
         return _of_classifier(dataset.transform, model.data_preprocessor)
     preprocessor = model.data_preprocessor
@@ -54,7 +55,7 @@ def preparation(cfg: Config, model: nn.Module, any_resizing: bool = False) -> di
 def _resize_rule(pipeline: list[Mapping[str, Any]]) -> dict[str, Any]:
     rules = []
     for step in pipeline:
-        name = str(step["type"]).rpartition(".")[2]
+        name = type_name(step)
         if name == "Resize" and step.get("scale") and step.get("interpolation", "bilinear") == "bilinear":
             short, long = sorted(step["scale"])
             if step.get("keep_ratio"):

@@ -7,7 +7,7 @@ from mmseg.models.decode_heads import FPNHead, UPerHead
 from mmseg.models.utils import Upsample
 from torch import Tensor, nn
 
-MAX_SIDE = 65536  # of the labels, in pixels
+_MAX_SIDE = 65536  # of the labels, in pixels
 
 
 class SegmentorProgram(nn.Module):
@@ -27,7 +27,7 @@ class SegmentorProgram(nn.Module):
         height, width = original.tolist()
         for side in (height, width):
             torch._check(side >= 1)
-            torch._check(side <= MAX_SIDE)
+            torch._check(side <= _MAX_SIDE)
         logits = _resize(logits, height, width, self.segmentor.align_corners)
         if logits.shape[1] > 1:
             return logits.argmax(1)

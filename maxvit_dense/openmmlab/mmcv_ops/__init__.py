@@ -35,7 +35,7 @@ _SOURCE = Path(__file__).with_name("ext.py")
 # When mmcv.ops fails to import, these bind placeholders for its operators, for good.
 _BINDS_OPERATORS = ("mmdet.structures", "mmdet.models", "mmseg.models")
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class _ExtFinder(MetaPathFinder):
@@ -58,7 +58,7 @@ def install() -> bool:
     nothing was done. Warns when mmdet or mmseg came first and holds placeholders that cannot be replaced.
     """
     if _other_ext_exists():
-        logger.debug("a compiled %s exists and is used", _NAME)
+        _logger.debug("a compiled %s exists and is used", _NAME)
         return False
     if not any(isinstance(finder, _ExtFinder) for finder in sys.meta_path):
         _warn_when_too_late()

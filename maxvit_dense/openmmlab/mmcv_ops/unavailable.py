@@ -5,7 +5,7 @@ from functools import cache
 from typing import NoReturn
 
 
-def compile_command() -> str:
+def _compile_command() -> str:
     """The command that compiles the installed version of mmcv.
 
     mmcv's setup.py compiles the operators whenever it can import torch, hence no build isolation. pip keeps
@@ -24,7 +24,7 @@ def unavailable_error(what: str) -> NotImplementedError:
     """The error to raise for an operator, or a mode of one, that is not replaced."""
     return NotImplementedError(
         f"{what} needs mmcv's compiled operators; this mmcv was installed without them. Compile it with\n"
-        f"    {compile_command()}\n"
+        f"    {_compile_command()}\n"
         "which takes a C++17 compiler and about a quarter of an hour, and for operators on a GPU nvcc of "
         "PyTorch's CUDA version (set FORCE_CUDA=1 if no GPU is present while compiling). mmcv 2.3.6 compiles "
         "with torch 2.11, not with torch 2.14."
