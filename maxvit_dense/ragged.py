@@ -41,7 +41,7 @@ class Places(NamedTuple):
     items: list[int]
 
 
-def halved(places: Places) -> Places:
+def _halved(places: Places) -> Places:
     """The places after a step of stride 2."""
     return places._replace(
         sizes=[_half(size) for size in places.sizes],
@@ -146,12 +146,12 @@ def _corners(items: list[int], sizes: list[tuple[int, int]]) -> _Frames:
     return _Frames(items, sizes, [(0, 0)] * len(items))
 
 
-def pack(canvases: Tensor, places: Places) -> Tensor:
+def _pack(canvases: Tensor, places: Places) -> Tensor:
     """(B, C, H, W) -> (1, C, T, 1)."""
     return _packed(_Collect.apply(canvases.permute(0, 2, 3, 1), _corners(places.items, places.sizes)))
 
 
-def unpack(x: Tensor, places: Places) -> Tensor:
+def _unpack(x: Tensor, places: Places) -> Tensor:
     """(1, C, T, 1) -> (B, C, H, W), zero outside the images."""
     return _spread(x, _corners(places.items, places.sizes), places.canvas)
 
@@ -174,20 +174,20 @@ def convolve(conv: nn.Module, x: Tensor, places: Places, pads_same: bool = False
     if pads_same:  # n % 2 zeros before an image, at least one after it
         frames = frames._replace(origins=[(h % 2, w % 2) for h, w in sizes])
         canvas = (2 * places.canvas[0] + 1, 2 * places.canvas[1] + 1)
-    return pack(conv(_spread(x, frames, canvas)), places)
+    return _pack(conv(_spread(x, frames, canvas)), places)
 
 
 def halve(x: Tensor, places: Places, pool: str) -> Tensor:
     """:func:`.mbconv.halve` of a packed map."""
     frames = _corners(places.items, places.finer_sizes)
     if pool == "mean3":
-        return pack(F.avg_pool2d(_spread(x, frames, places.finer_canvas), 3, 2, 1), places)
+        return _pack(F.avg_pool2d(_spread(x, frames, places.finer_canvas), 3, 2, 1), places)
     if pool == "max3":
         inside = _spread(torch.ones_like(x[:, :1]), frames, places.finer_canvas) > 0
         canvases = _spread(x, frames, places.finer_canvas).masked_fill(~inside, float("-inf"))
-        return pack(F.max_pool2d(canvases, 3, 2, 1), places)
+        return _pack(F.max_pool2d(canvases, 3, 2, 1), places)
     means = F.avg_pool2d(_spread(x, frames, (2 * places.canvas[0], 2 * places.canvas[1])), 2)
-    return pack(means, places) * _edge_weights(x, places)
+    return _pack(means, places) * _edge_weights(x, places)
 
 
 def _edge_weights(x: Tensor, places: Places) -> Tensor:
@@ -271,16 +271,16 @@ def forward_maps(
     stem: nn.Module, stages: nn.ModuleList, norm: nn.Module, images: Tensor, places: Places, indices: list[int]
 ) -> tuple[Tensor, list[Tensor]]:
     """:meth:`.maxvit.MaxViT.forward_maps` of a batch of images that do not fill their canvases."""
-    x = pack(images, places)
-    places = halved(places)
+    x = _pack(images, places)
+    places = _halved(places)
     x = stem(x, places)
-    maps = [unpack(x, places)] if 0 in indices else []
+    maps = [_unpack(x, places)] if 0 in indices else []
     for i, stage in enumerate(stages):
-        places = halved(places)
+        places = _halved(places)
         x = stage(x, (0, 0), places)
         if i + 1 in indices:
-            maps.append(unpack(x, places))
-    return unpack(norm(x), places), maps
+            maps.append(_unpack(x, places))
+    return _unpack(norm(x), places), maps
 
 
 def pool_images(pool: nn.Module, x: Tensor, sizes: list[tuple[int, int]], halvings: int) -> Tensor:

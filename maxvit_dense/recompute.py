@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
-RECOMPUTE_MODES = (False, True, "cheap")
+_RECOMPUTE_MODES = (False, True, "cheap")
 
 _KEPT_NAMES = (
     "addmm",
@@ -63,7 +63,7 @@ def _contexts(block: nn.Module, mode: bool | str):
 
 def check_recompute(mode: bool | str) -> None:
     """Raises ValueError, with the modes that exist, for any other."""
-    if mode not in RECOMPUTE_MODES:
+    if mode not in _RECOMPUTE_MODES:
         raise ValueError(
             f"gradient checkpointing {mode!r}: give True (keep each block's input alone), 'cheap' (recompute "
             "normalisations, activations and partitions alone) or False (keep everything)"

@@ -31,7 +31,7 @@ def fit_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
     return resize_bias_table(table, (rows, cols))
 
 
-def log_offsets(window_size: tuple[int, int], like: Tensor) -> Tensor:
+def _log_offsets(window_size: tuple[int, int], like: Tensor) -> Tensor:
     """sign(d) * log(1 + |d|) of the offsets d = query - key of a window, (2 * Ph - 1, 2 * Pw - 1, 2)."""
     ph, pw = window_size
     rows = ph - 1 - torch.arange(2 * ph - 1, device=like.device)
@@ -109,4 +109,4 @@ class RelPosMlp(nn.Module):
 
     def forward(self, window_size: tuple[int, int]) -> Tensor:
         """Biases of a window, (h, 2 * Ph - 1, 2 * Pw - 1)."""
-        return self.mlp(log_offsets(window_size, self.mlp.fc1.weight)).permute(2, 0, 1)
+        return self.mlp(_log_offsets(window_size, self.mlp.fc1.weight)).permute(2, 0, 1)

@@ -182,7 +182,7 @@ def outcome(tool: str, action: Callable[[], object]) -> int:
     except TrainingStopped as error:
         code, message = 1, error
     except (InputError, AssertionError) as error:
-        code, message = 2, data_mistake(error)
+        code, message = 2, _data_mistake(error)
         if message is None:
             raise
     else:
@@ -192,7 +192,7 @@ def outcome(tool: str, action: Callable[[], object]) -> int:
     return code
 
 
-def data_mistake(error: Exception) -> str | None:
+def _data_mistake(error: Exception) -> str | None:
     """The message of an ``InputError`` or of an image that cannot be read; None of any other error.
 
     Data workers hand their errors on with the traceback as text.

@@ -12,7 +12,7 @@ _PROGRAM = "maxvit-dense"
 _NO_COMMANDS = {"command", "model_table"}  # the second writes docs/models.md of a checkout
 
 
-def commands() -> dict[str, Path]:
+def _commands() -> dict[str, Path]:
     """Scripts by subcommand: `check-dataset` is check_dataset.py."""
     scripts = sorted(path for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NO_COMMANDS)
     return {path.stem.replace("_", "-"): path for path in scripts}
@@ -24,7 +24,7 @@ def _purpose(path: Path) -> str:
 
 
 def _help() -> str:
-    lines = [f"  {name:<20}{_purpose(path)}" for name, path in commands().items()]
+    lines = [f"  {name:<20}{_purpose(path)}" for name, path in _commands().items()]
     usage = f"usage: {_PROGRAM} COMMAND ...; {_PROGRAM} COMMAND --help tells more; {_PROGRAM} --version"
     return "\n".join([usage, "", *lines])
 
@@ -38,12 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     if name == "--version":
         print(importlib.metadata.version("maxvit_dense"))
         return 0
-    if name not in commands():
-        near = difflib.get_close_matches(name, commands(), cutoff=0.4) or commands()
+    if name not in _commands():
+        near = difflib.get_close_matches(name, _commands(), cutoff=0.4) or _commands()
         print(f"{_PROGRAM}: there is no command {name!r}; there is {', '.join(near)}", file=sys.stderr)
         return 2
     sys.argv = [f"{_PROGRAM} {name}", *arguments]  # what argparse calls the program
-    return importlib.import_module(f".{commands()[name].stem}", __package__).main(arguments)
+    return importlib.import_module(f".{_commands()[name].stem}", __package__).main(arguments)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ if not __package__:  # python tools/demo.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-CONFIG = "demo_maskrcnn_maxvit_mini_sample"
+_CONFIG = "demo_maskrcnn_maxvit_mini_sample"
 _ROWS, _COLUMNS, _CELL = 2, 4, 360
 
 
@@ -33,7 +33,7 @@ def _say(text: str) -> None:
     print(f"\n== {text}", file=sys.stderr, flush=True)
 
 
-def write_sheet(pictures: list[Path], path: Path) -> None:
+def _write_sheet(pictures: list[Path], path: Path) -> None:
     """Lays pictures out in rows of one sheet."""
     from PIL import Image, ImageOps
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     data, work_dir = Path(args.data), Path(args.work_dir)
     pictures, metrics, sheet = work_dir / "predictions", work_dir / "metrics.json", work_dir / "demo.png"
-    common = [CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
+    common = [_CONFIG, "--data-root", str(data / "coco"), "--work-dir", str(work_dir)]
     begin = time.monotonic()
 
     from maxvit_dense.work_dir import last_checkpoint
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
 
     if args.fresh:
         shutil.rmtree(work_dir, ignore_errors=True)
-    _say(f"2/5 training {CONFIG}; loss, time left and memory follow")
+    _say(f"2/5 training {_CONFIG}; loss, time left and memory follow")
     resume = ["--resume"] if last_checkpoint(work_dir) else []
     if code := train.main([*common, *resume]):
         return code
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
     shutil.rmtree(pictures, ignore_errors=True)
     if code := predict.main([str(model), str(images), "--pictures", str(pictures)]):
         return code
-    write_sheet(sorted(pictures.iterdir()), sheet)
+    _write_sheet(sorted(pictures.iterdir()), sheet)
     found = json.loads(metrics.read_text())["metrics"]
     print(f"\nbox AP50 {found['coco/bbox_mAP_50']:.3f}, mask AP50 {found['coco/segm_mAP_50']:.3f} on unseen images")
     print(f"picture of what it finds: {sheet}; in images of yours: maxvit-dense predict {model} IMAGES")

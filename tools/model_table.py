@@ -16,7 +16,7 @@ if not __package__:  # python tools/model_table.py, of a checkout
     sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
     __package__ = "tools"
 
-ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[1]
 
 # A config's row: model, ImageNet top-1, schedule, image, then the two counts, ..., a link to the config.
 _CONFIG_ROW = re.compile(r"\| .* \| (\d+)x(\d+) \| (\S+ \| \S+) \| .*\(\.\./configs/(\w+)\.py\) \|")
@@ -28,10 +28,10 @@ _REGIONS = {"bbox": 1000, "mask": 100}
 def recounted(line: str) -> str:
     """A line of the document, with new counts if it is the row of a config or of a network."""
     if row := _CONFIG_ROW.fullmatch(line):
-        params, flops = count_config(ROOT / "configs" / f"{row[4]}.py", height=int(row[2]), width=int(row[1]))
+        params, flops = count_config(_ROOT / "configs" / f"{row[4]}.py", height=int(row[2]), width=int(row[1]))
         return _replaced(row, {3: f"{params / 1e6:.1f} | {flops / 1e9:.1f}"})
     if row := _NETWORK_ROW.fullmatch(line):
-        params, flops = count_network(row[1].lower().replace("-", "_"), side=int(row[2]))
+        params, flops = _count_network(row[1].lower().replace("-", "_"), side=int(row[2]))
         return _replaced(row, {3: f"{params / 1e6:.2f}", 4: f"{flops / 1e9:.2f}"})
     return line
 
@@ -45,10 +45,10 @@ def _replaced(match: re.Match, groups: dict[int, str]) -> str:
 
 def configs() -> set[str]:
     """All configs of published size, by name: not those of MaxViT-mini and of its peers on blood cells."""
-    return {path.stem for path in (ROOT / "configs").glob("*.py") if not re.search("_mini_|_bccd", path.name)}
+    return {path.stem for path in (_ROOT / "configs").glob("*.py") if not re.search("_mini_|_bccd", path.name)}
 
 
-def count_network(name: str, side: int) -> tuple[int, int]:
+def _count_network(name: str, side: int) -> tuple[int, int]:
     """Parameters and multiply-adds of a network of timm for one image of ``side`` by ``side`` pixels."""
     import timm
     import torch
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a row differs")
     parser.add_argument("--only", metavar="TEXT", default="", help="rows that hold a text, maskrcnn_maxvit for example")
-    parser.add_argument("--table", metavar="FILE", type=Path, default=ROOT / "docs/models.md", help="(docs/models.md)")
+    parser.add_argument("--table", metavar="FILE", type=Path, default=_ROOT / "docs/models.md", help="(docs/models.md)")
     return parser
 
 

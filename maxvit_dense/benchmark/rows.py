@@ -7,7 +7,7 @@ from ..errors import InputError
 
 Size = tuple[int, int]
 
-FLAGS = ("train", "features", "bf16", "fp16", "cuda", "fold", "compile", "channels_last", "recompute", "cheap")
+_FLAGS = ("train", "features", "bf16", "fp16", "cuda", "fold", "compile", "channels_last", "recompute", "cheap")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Row:
     Attributes:
         text: the words that it was read from.
         source, name: "ours", "timm" or "torchvision", and the network's name there.
-        flags: of FLAGS: a training step (forward and backward) in place of inference; feature maps in place of
+        flags: of ``_FLAGS``: a training step (forward and backward) in place of inference; feature maps in place of
             scores; number format of autocast; device; BatchNorm folded; compiled; channels-last memory; blocks, or what
             is cheap in them, recomputed in the backward pass.
         batch, size: images and their (height, width) in pixels.
@@ -56,12 +56,12 @@ def parse_row(text: str) -> Row:
             values[key] = value
         elif key == "images" and all(sizes := tuple(map(_size, value.split(",")))):
             values[key] = sizes
-        elif key not in FLAGS or equals:
+        elif key not in _FLAGS or equals:
             raise InputError(
-                f"{text!r}: {word!r} means nothing here. Give {', '.join(FLAGS)}, batch=8, size=800x1333, window=7, "
+                f"{text!r}: {word!r} means nothing here. Give {', '.join(_FLAGS)}, batch=8, size=800x1333, window=7, "
                 "window=ratio or images=400x534,534x400"
             )
-    row = Row(text, source, name, frozenset(words) & set(FLAGS), **values)
+    row = Row(text, source, name, frozenset(words) & set(_FLAGS), **values)
     for wrong, reason in _contradictions(row):
         if wrong:
             raise InputError(f"{text!r}: {reason}")

@@ -14,7 +14,7 @@ from .compare import MEASURES, TOLERANCES, UNITS
 from .formats import SUFFIXES, quantize, versions, write_program
 
 SIZES = ((224, 224), (97, 131), (333, 200), (65, 33), (320, 449))  # pixels; none is the one that was traced
-STEM = "model"
+_STEM = "model"
 
 
 class Differs(RuntimeError):
@@ -51,7 +51,7 @@ def export(
     task = exportable.card.task
     allowed = TOLERANCES[task][precision] if tolerance is None else tolerance
     with written_aside(target) as folder:
-        path = (folder / STEM).with_suffix(SUFFIXES[form])
+        path = (folder / _STEM).with_suffix(SUFFIXES[form])
         write_program(exportable.graph, form, path)
         if precision == "int8":
             quantize(path, calibration)
@@ -98,7 +98,7 @@ def check_target(target: Path, force: bool) -> None:
     """Raises InputError if the folder is there and was not written by an export, or must not be replaced."""
     if not target.exists():
         return
-    own = target.is_dir() and (target / f"{STEM}.json").is_file()
+    own = target.is_dir() and (target / f"{_STEM}.json").is_file()
     if not own and not (target.is_dir() and not any(target.iterdir())):
         raise InputError(f"{target} is there and is no earlier export. Give another --out.")
     if own and not force:

@@ -8,8 +8,8 @@ from torch.export import ExportedProgram
 
 from ..errors import InputError
 
-MAX_SIDE = 65536  # pixels
-MAX_BATCH = 65536
+_MAX_SIDE = 65536  # pixels
+_MAX_BATCH = 65536
 
 
 def export_program(module: nn.Module, image: Tensor, *others: Tensor, free_batch: bool = True) -> ExportedProgram:
@@ -38,8 +38,8 @@ def export_program(module: nn.Module, image: Tensor, *others: Tensor, free_batch
             f"PyTorch {torch.__version__} cannot leave all sizes of a program free (torch.fx.experimental.dynamic_spec "
             "is missing). Export with PyTorch 2.14 or newer; the files run without it."
         ) from None
-    batch = ShapeVar("batch", min=1, max=MAX_BATCH) if free_batch else image.shape[0]
-    height, width = (ShapeVar(name, min=1, max=MAX_SIDE) for name in ("height", "width"))
+    batch = ShapeVar("batch", min=1, max=_MAX_BATCH) if free_batch else image.shape[0]
+    height, width = (ShapeVar(name, min=1, max=_MAX_SIDE) for name in ("height", "width"))
     names = list(inspect.signature(module.forward).parameters)
     shapes = {names[0]: TensorSpec([batch, image.shape[1], height, width])}
     with torch.no_grad():

@@ -9,7 +9,7 @@ from ..rows import move_rows
 from ..sizes import is_exporting
 from .aligned_bias import expand_for_kernel
 
-SHORT_WINDOW = 64  # tokens
+_SHORT_WINDOW = 64  # tokens
 
 
 def expand_bias_table(table: Tensor, window_size: tuple[int, int]) -> Tensor:
@@ -44,7 +44,7 @@ def _takes_products(windows: Tensor) -> bool:
     if torch.jit.is_scripting():
         return windows.shape[1] <= 64
     else:  # spelled out: TorchScript must not compile this line
-        return torch.jit.is_tracing() or windows.shape[1] <= SHORT_WINDOW
+        return torch.jit.is_tracing() or windows.shape[1] <= _SHORT_WINDOW
 
 
 def _weights(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
@@ -85,7 +85,7 @@ def _room_for_masks(bias: Tensor, windows: int) -> Tensor:
     return bias.new_empty((windows, heads, queries, bias.stride(1)))[..., :keys]
 
 
-def attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+def _attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) v over the keys inside the map.
 
     Args:
@@ -129,12 +129,12 @@ def partition_attention(qkv: Tensor, table: Tensor, partition: Partition, num_he
     bias = _expand_bias(table, partition.window_size, windows)
     unread: Tensor | None = None
     if outside is None:
-        out = attend(windows, bias, None).reshape(-1, channels)
+        out = _attend(windows, bias, None).reshape(-1, channels)
     elif partition.whole == 0:
-        out = attend(windows, bias, outside).reshape(-1, channels)
+        out = _attend(windows, bias, outside).reshape(-1, channels)
     else:  # windows inside the map need no mask, which would be as large as the scores
         inside, edge = windows.split([partition.whole, outside.shape[0]])
-        parts = [attend(inside, bias, None), attend(edge, bias, outside)]
+        parts = [_attend(inside, bias, None), _attend(edge, bias, outside)]
         out = torch.cat([part.reshape(-1, channels) for part in parts])
     if outside is not None:
         unread = outside.reshape(-1, 1)

@@ -20,7 +20,7 @@ _LEGEND = 8  # classes
 Colour = tuple[int, int, int]
 
 
-def colours(number: int) -> list[Colour]:
+def _colours(number: int) -> list[Colour]:
     """Colours for classes, the hues of neighbours far apart."""
     hues = ((0.02 + i * 0.618034) % 1 for i in range(number))
     shades = ((0.75, 0.95), (0.9, 0.75), (0.55, 1.0))
@@ -44,7 +44,7 @@ def draw(
     image: np.ndarray, result: Mapping, classes: Sequence[str], palette: Sequence[Colour] | None = None
 ) -> Image.Image:
     """A picture of an image (H, W, 3) and what was found in it, ``results.select`` applied; it may be enlarged."""
-    palette = [tuple(map(int, colour)) for colour in palette] if palette else colours(len(classes))
+    palette = [tuple(map(int, colour)) for colour in palette] if palette else _colours(len(classes))
     factor = max(1, round(LONG_SIDE / max(image.shape[:2])))
     picture = Image.fromarray(np.ascontiguousarray(image))
     if kind(result) == "detection":

@@ -11,8 +11,8 @@ from PIL import Image, ImageOps
 
 from ..errors import InputError, listed
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _KINDS = "an image, a folder of them, a pattern such as 'photos/*.jpg', a list (.txt), a video or a webcam's number"
 
 
@@ -25,7 +25,7 @@ class Item(NamedTuple):
 
 def is_stream(source: str) -> bool:
     """Whether a source is a video or a webcam's number."""
-    return Path(source).suffix.lower() in VIDEO_SUFFIXES or (source.isdecimal() and not Path(source).exists())
+    return Path(source).suffix.lower() in _VIDEO_SUFFIXES or (source.isdecimal() and not Path(source).exists())
 
 
 def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
@@ -59,12 +59,12 @@ def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
         if not items and not glob.has_magic(source):
             raise InputError(f"There is no {source}. Give {_KINDS}.")
     if not items:
-        raise InputError(f"{source} names no image ({', '.join(IMAGE_SUFFIXES)}). Give {_KINDS}.")
+        raise InputError(f"{source} names no image ({', '.join(_IMAGE_SUFFIXES)}). Give {_KINDS}.")
     return items
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()  # a link to nowhere is one that cannot be read
+    return path.suffix.lower() in _IMAGE_SUFFIXES and not path.is_dir()  # a link to nowhere is one that cannot be read
 
 
 def _named(paths: list[Path]) -> list[Item]:

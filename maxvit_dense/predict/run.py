@@ -78,9 +78,9 @@ def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) 
                 unfinished.popleft().result()
             for (item, image), result in _predicted(job, batch):
                 if job.beside:
-                    unfinished.append(pool.submit(finish, job, item, image, result))
+                    un_finished.append(pool.submit(_finish, job, item, image, result))
                 else:
-                    finish(job, item, image, result)
+                    _finish(job, item, image, result)
             progress.add(len(batch))
         while unfinished:
             unfinished.popleft().result()
@@ -98,7 +98,7 @@ def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progr
     for item, image in readable:
         try:
             result = predict_tiles(job.predictor, image, tile, overlap, job.batch, job.score, progress.add)
-            finish(job, item, image, result)
+            _finish(job, item, image, result)
         except InputError as error:
             job.cannot_read(item, error)
         image.close()
@@ -115,7 +115,7 @@ def _open(job: Job, item: Item) -> LargeImage | None:
         return job.cannot_read(item, error)
 
 
-def finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
+def _finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
     """Count, write and draw one image's result."""
     result = select(result, job.score, job.labels)
     if "masks" in result:  # cut once for the file and the picture

@@ -140,7 +140,7 @@ class Labelme(Writer):
 
     def add(self, item: Item, size: tuple[int, int], result: Mapping) -> None:
         target = self.target(item.name)
-        found = list(outlines(result))
+        found = list(_outlines(result))
         parts = Counter(i for i, _ in found)
         shapes = [
             dict(
@@ -171,7 +171,7 @@ class LabelStudio(Writer):
 
     def add(self, item: Item, size: tuple[int, int], result: Mapping) -> None:
         percent = 100 / np.array(size[::-1])
-        regions = [self._region(np.array(p) * percent, result, i, size) for i, p in outlines(result)]
+        regions = [self._region(np.array(p) * percent, result, i, size) for i, p in _outlines(result)]
         found = dict(model_version="maxvit_dense", result=regions)
         image = f"/data/local-files/?d={quote(item.name)}"
         self.tasks.append(dict(data=dict(image=image), predictions=[found]))
@@ -202,15 +202,15 @@ class LabelStudio(Writer):
         write_whole(self.out, json.dumps(self.tasks))
 
 
-def outlines(result: Mapping) -> Iterator[tuple[int, list[list[float]]]]:
+def _outlines(result: Mapping) -> Iterator[tuple[int, list[list[float]]]]:
     """Each object's number and the polygons (x, y) of its mask, in pixels; without one two corners of its box."""
     masks = pieces(result)
     for i in range(count(result)):
-        for points in (contours(masks[i]) if masks is not None else []) or [result["boxes"][i].reshape(2, 2).tolist()]:
+        for points in (_contours(masks[i]) if masks is not None else []) or [result["boxes"][i].reshape(2, 2).tolist()]:
             yield i, points
 
 
-def contours(piece: Piece) -> list[list[list[float]]]:
+def _contours(piece: Piece) -> list[list[list[float]]]:
     """Outer outlines of a mask as polygons of (x, y) in pixels; specks of less than three corners are left out."""
     import cv2
 

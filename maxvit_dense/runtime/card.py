@@ -8,8 +8,8 @@ from typing import Any
 from ..errors import InputError
 
 FORMAT = "maxvit_dense.export/1"
-TASKS = ("classification", "detection", "segmentation", "features")
-PROGRAMS = (".onnx", ".xml", ".pt2")
+_TASKS = ("classification", "detection", "segmentation", "features")
+_PROGRAMS = (".onnx", ".xml", ".pt2")
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Card:
     """Everything that a program needs beside itself.
 
     Attributes:
-        task: one of ``TASKS``; a detector with ``masks`` among its outputs finds masks too.
+        task: one of ``_TASKS``; a detector with ``masks`` among its outputs finds masks too.
         name: the config or the network that was exported.
         classes: names in the order of labels and scores; empty where none were known.
         precision: fp32, bf16 or int8.
@@ -51,9 +51,9 @@ def find_program(path: Path) -> Path:
     """The program of a folder that an export wrote; any other path as it is."""
     if not path.is_dir():
         return path
-    found = [path / f"model{suffix}" for suffix in PROGRAMS if (path / f"model{suffix}").is_file()]
+    found = [path / f"model{suffix}" for suffix in _PROGRAMS if (path / f"model{suffix}").is_file()]
     if not found:
-        raise InputError(f"{path} holds no model{', model'.join(PROGRAMS)}: give a folder that an export wrote.")
+        raise InputError(f"{path} holds no model{', model'.join(_PROGRAMS)}: give a folder that an export wrote.")
     return found[0]
 
 
@@ -63,8 +63,8 @@ def read_card(program: Path) -> Card:
     Raises:
         InputError: there is no such program or card, or another tool wrote it.
     """
-    if program.suffix not in PROGRAMS:
-        raise InputError(f"{program} is no exported model: give a file NAME{', NAME'.join(PROGRAMS)}.")
+    if program.suffix not in _PROGRAMS:
+        raise InputError(f"{program} is no exported model: give a file NAME{', NAME'.join(_PROGRAMS)}.")
     if not program.is_file():
         raise InputError(f"There is no exported model {program}. Check the path.")
     path = program.with_suffix(".json")

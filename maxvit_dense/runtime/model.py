@@ -48,7 +48,7 @@ class Model:
         self._run = open_program(path, runtime, self.card.precision, threads, size)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
-        return [self._found(check_image(image, i)) for i, image in enumerate(images)]
+        return [self._found(_check_image(image, i)) for i, image in enumerate(images)]
 
     def _found(self, image: np.ndarray) -> Result:
         inputs, size = program_inputs(image, self.card)
@@ -72,7 +72,7 @@ def program_inputs(image: np.ndarray, card: Card) -> tuple[dict[str, np.ndarray]
     return inputs, size
 
 
-def check_image(image: Any, index: int) -> np.ndarray:
+def _check_image(image: Any, index: int) -> np.ndarray:
     """The image, or what is wrong with it.
 
     Raises:

@@ -15,8 +15,8 @@ from ..files import written_aside
 from .drawing import CLASSES, mask_to_polygons
 from .scene import SEMANTIC_CLASSES, Scene, draw_scene, draw_single
 
-VERSION = 2  # of the pictures: raise it when the same parameters come to draw other files
-MANIFEST = "manifest.json"
+_VERSION = 2  # of the pictures: raise it when the same parameters come to draw other files
+_MANIFEST = "manifest.json"
 _CONTENTS = "maxvit_dense sample data"
 _ADE = "ade/ADEChallengeData2016"
 _ADE_SPLIT = {"train": "training", "val": "validation"}
@@ -61,7 +61,7 @@ def write_sample_data(
     """
     target = Path(os.path.realpath(root))
     parameters = dict(train=train, val=val, size=size, seed=seed, aspect=aspect)
-    manifest = dict(contents=_CONTENTS, version=VERSION, parameters=parameters, files=_folders(train, val))
+    manifest = dict(contents=_CONTENTS, version=_VERSION, parameters=parameters, files=_folders(train, val))
     if _lies_there(target, manifest, force):
         return False
     tasks = [(split, kind, i) for split in _ADE_SPLIT for kind, i in _pictures(parameters[split])]
@@ -80,7 +80,7 @@ def write_sample_data(
             content = json.dumps(_coco_file(records[split]), separators=(",", ":"))
             (partial / f"coco/annotations/instances_{split}2017.json").write_text(content)
         (partial / _ADE / "classes.txt").write_text("\n".join(SEMANTIC_CLASSES) + "\n")
-        (partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        (partial / _MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return True
 
 
@@ -105,7 +105,7 @@ def _lies_there(target: Path, wanted: dict, force: bool) -> bool:
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return False
     try:
-        found = json.loads((target / MANIFEST).read_text())
+        found = json.loads((target / _MANIFEST).read_text())
         there = {"version": found["version"], **found["parameters"]} if found["contents"] == _CONTENTS else None
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError, KeyError, TypeError):
         there = None
@@ -175,7 +175,7 @@ def _coco_records(scene: Scene, image_id: int) -> tuple[dict, list[dict]]:
 def _coco_file(records: list[tuple[dict, list[dict]]]) -> dict:
     annotations = [annotation for _, annotations in records for annotation in annotations]
     return dict(
-        info=dict(description="Sample data drawn by maxvit_dense", version=str(VERSION)),
+        info=dict(description="Sample data drawn by maxvit_dense", version=str(_VERSION)),
         licenses=[],
         categories=[dict(id=i, name=name, supercategory="shape") for i, name in enumerate(CLASSES, 1)],
         images=[image for image, _ in records],

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-CHECKSUM = "crc32"  # its name in the metadata
+_CHECKSUM = "crc32"  # its name in the metadata
 _UNKNOWN = "0" * 8
 _BLOCK = 2**20
 _LONGEST_HEADER = 100_000_000  # bytes, safetensors' own limit
@@ -124,11 +124,11 @@ def _held(value: Tensor) -> int:
 
 def save_safetensors(weights: Mapping[str, Tensor], path: Path) -> None:
     """Write a ``.safetensors`` file with a checksum in its metadata, which ``check_safetensors`` compares."""
-    save_file(dict(weights), path, metadata={"format": "pt", CHECKSUM: _UNKNOWN})
+    save_file(dict(weights), path, metadata={"format": "pt", _CHECKSUM: _UNKNOWN})
     checksum, metadata, header = _read_checksum(path)
-    if metadata.get(CHECKSUM) != _UNKNOWN:
+    if metadata.get(_CHECKSUM) != _UNKNOWN:
         raise RuntimeError(f"{path} lost its metadata: safetensors has changed its format")
-    entry = json.dumps(CHECKSUM) + ":" + json.dumps(_UNKNOWN)
+    entry = json.dumps(_CHECKSUM) + ":" + json.dumps(_UNKNOWN)
     place = header.index(entry.encode()) + len(entry) - 1 - len(_UNKNOWN)
     with path.open("r+b") as stream:
         stream.seek(struct.calcsize("<Q") + place)
@@ -143,7 +143,7 @@ def check_safetensors(path: Path) -> None:
         ValueError, struct.error: it is no such file.
     """
     checksum, metadata, _ = _read_checksum(path)
-    if metadata.get(CHECKSUM, checksum) != checksum:
+    if metadata.get(_CHECKSUM, checksum) != checksum:
         raise InputError(f"{path} is damaged: its content is not what was written (CRC-32). {_AGAIN}")
 
 
