@@ -1,8 +1,7 @@
-"""How runs end: data workers with their process, ranks with torchrun, two trainings of one work dir."""
+"""How runs end: data workers with their process, ranks with torchrun or each other, two trainings of one work dir."""
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from functools import partial
@@ -20,9 +19,9 @@ from maxvit_dense.files import remove_leftovers, written_aside  # noqa: E402
 from maxvit_dense.openmmlab.launch import begin_worker, keep_workers  # noqa: E402
 from maxvit_dense.openmmlab.places import LOCK, WorkDirLock  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
+from tests import two_ranks  # noqa: E402
 from tests.processes import start  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
 linux_alone = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux: other systems tell no child")
 
 
@@ -87,64 +86,12 @@ def test_a_worker_obeys_the_second_sigterm_only(tmp_path):
     assert process.exitcode == -signal.SIGTERM
 
 
-# torchrun of two processes with data workers, over gloo.
-
-SCRIPT = """
-import os, sys, time
-sys.path.insert(0, ROOT)
-import torch
-from torch.utils.data import DataLoader
-from functools import partial
-from mmengine.config import Config
-from mmengine.model import BaseModel
-from mmengine.runner import Runner
-import maxvit_dense.openmmlab
-from maxvit_dense.openmmlab.launch import begin_worker, prepare_launch, init_cpu_group
-from maxvit_dense.openmmlab.own_files import with_own_files
-from maxvit_dense.openmmlab.training_guard import guard_training
-
-class Numbers(torch.utils.data.Dataset):
-    def __len__(self):
-        return 4000
-    def __getitem__(self, index):
-        time.sleep(0.01)
-        return dict(inputs=torch.full((4,), float(index)))
-
-class Line(BaseModel):
-    def __init__(self):
-        super().__init__()
-        self.layer, self.steps = torch.nn.Linear(4, 1), 0
-    def forward(self, inputs, mode):
-        self.steps += 1
-        if self.steps == 5:
-            open(os.path.join(WORK, "began-%d" % os.getpid()), "w").close()
-        return dict(loss=self.layer(torch.stack(list(inputs))).mean() * 1e-6)
-
-os.makedirs(WORK, exist_ok=True)
-cfg = Config(dict(train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=50),
-                  default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1)),
-                  model=dict(type="Line")))
-prepare_launch(cfg, "pytorch")
-init_cpu_group("pytorch")
-guard_training(cfg)
-runner = with_own_files(Runner)(
-    model=Line(), work_dir=WORK, launcher="pytorch", cfg=cfg, train_cfg=cfg.train_cfg, default_hooks=cfg.default_hooks,
-    train_dataloader=dict(dataset=Numbers(), batch_size=2, sampler=dict(type="DefaultSampler", shuffle=False),
-                          num_workers=2, worker_init_fn=dict(type=partial(begin_worker, None))),
-    optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.1)), experiment_name="endings")
-runner.train()
-"""
-
-
 @linux_alone
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_ranks_save_and_end_when_torchrun_is_ended(tmp_path, number):
-    script, work = tmp_path / "train.py", tmp_path / "work"
-    script.write_text(f"ROOT, WORK = {str(ROOT)!r}, {str(work)!r}\n{SCRIPT}")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    work = tmp_path / "work"
     with (tmp_path / "log").open("w") as log:
-        launcher = subprocess.Popen(command, env=variables, stdout=log, stderr=log)
+        launcher = two_ranks.launch(work, "sound", log)
     wait_until(lambda: len(list(work.glob("began-*"))) == 2, 200)
     ranks = [int(path.name.partition("-")[2]) for path in work.glob("began-*")]
     launcher.send_signal(number)
@@ -154,6 +101,21 @@ def test_ranks_save_and_end_when_torchrun_is_ended(tmp_path, number):
     path = Path((work / "last_checkpoint").read_text())
     assert path.parent == work and path.name.startswith("iter_")
     assert read_checkpoint(path)["meta"]["iter"] == int(path.stem.partition("_")[2]) >= 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("nan", "train (rank 1): Training stopped at iteration 3"),
+        ("image", "train (rank 1): Image broken.png cannot be read."),
+        ("bug", "KeyError: 'a bug'"),
+    ],
+)
+def test_a_failure_of_one_process_is_said_and_ends_all(kind, said, tmp_path):
+    with (tmp_path / "log").open("w") as log:
+        launcher = two_ranks.launch(tmp_path / "work", kind, log)
+    assert launcher.wait(280) == 1  # gloo's time-out is half an hour
+    assert said in (tmp_path / "log").read_text()
 
 
 # One work dir.

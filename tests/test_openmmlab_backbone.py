@@ -1,6 +1,5 @@
-"""The backbone as OpenMMLab sees it: arguments, maps, freezing, weights."""
+"""The backbone as OpenMMLab sees it: arguments, maps, weights. What it shares with timm's: test_timm_backbone.py."""
 
-import copy
 import logging
 
 import numpy as np
@@ -54,52 +53,6 @@ def test_maps_are_at_strides_4_to_32_rounded_up(size):
     assert isinstance(maps, tuple)
     for channels, stride, found in zip(WIDTHS, (4, 8, 16, 32), maps, strict=True):
         assert found.shape == (2, channels, -(-size[0] // stride), -(-size[1] // stride))
-
-
-def test_out_indices_choose_maps_in_the_order_given_and_stages_behind_the_last_are_not_built():
-    full, part = build().eval(), build(out_indices=(2, 1)).eval()
-    part.net.load_state_dict({k: v for k, v in full.net.state_dict().items() if k in part.net.state_dict()})
-    image = torch.randn(1, 3, 64, 70)
-    expected = full(image)
-    found = part(image)
-    assert len(part.net.stages) == 3
-    assert torch.equal(found[0], expected[2])
-    assert torch.equal(found[1], expected[1])
-
-
-def test_every_parameter_gets_a_gradient():
-    backbone = build().train()
-    sum(m.square().mean() for m in backbone(torch.randn(2, 3, 64, 48))).backward()
-    assert [n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
-
-
-@pytest.mark.parametrize("frozen", [-1, 0, 2, 4])
-def test_frozen_stages_have_no_gradient_and_stay_in_evaluation_mode(frozen):
-    backbone = build(frozen_stages=frozen).train()
-    parts = {"stem": backbone.net.stem} | {f"stage {i + 1}": s for i, s in enumerate(backbone.net.stages)}
-    for depth, (name, part) in enumerate(parts.items()):
-        is_frozen = depth <= frozen
-        assert {p.requires_grad for p in part.parameters()} == {not is_frozen}, name
-        assert {m.training for m in part.modules()} == {not is_frozen}, name
-
-
-def test_norm_eval_keeps_batch_statistics():
-    backbone = build(norm_eval=True).train()
-    before = copy.deepcopy(dict(backbone.named_buffers()))
-    backbone(torch.randn(2, 3, 64, 64))
-    assert all(torch.equal(before[name], buffer) for name, buffer in backbone.named_buffers())
-    assert backbone.net.stages[0].blocks[0].attn_block.training
-
-
-def test_with_cp_changes_no_output_and_no_gradient():
-    plain = build().train()
-    saving = build(with_cp=True).train()
-    saving.load_state_dict(plain.state_dict())
-    image = torch.randn(2, 3, 50, 64)
-    for backbone in (plain, saving):
-        sum(m.square().mean() for m in backbone(image)).backward()
-    for (name, p), q in zip(plain.named_parameters(), saving.parameters(), strict=True):
-        torch.testing.assert_close(p.grad, q.grad, msg=name)
 
 
 def test_sync_batch_norm_conversion_keeps_activations():
@@ -157,18 +110,17 @@ def test_log_tells_what_was_loaded_resized_and_left_out(tmp_path):
     ]
 
 
-def test_weights_of_another_size_are_refused_in_one_message(tmp_path):
-    path = tmp_path / "other.pth"
-    torch.save(timm.create_model("maxvit_t").state_dict(), path)
-    with pytest.raises(ValueError, match="stage widths are 64, 128, 256, 512, the network's 32, 64, 128, 256"):
-        pretrained(path)
-
-
-def test_weights_of_another_family_are_refused(tmp_path):
-    path = tmp_path / "resnet.pth"
-    torch.save(timm.create_model("resnet18").state_dict(), path)
-    with pytest.raises(ValueError, match="not of this network"):
-        pretrained(path)
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ("maxvit_t", "stage widths are 64, 128, 256, 512, the network's 32, 64, 128, 256"),
+        ("resnet18", "not of this network"),
+    ],
+)
+def test_weights_of_another_network_are_refused_in_one_message(other, message, tmp_path):
+    torch.save(timm.create_model(other).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=message):
+        pretrained(tmp_path / "other.pth")
 
 
 def test_a_tag_sets_the_bias_table_size_it_was_trained_with():

@@ -36,6 +36,8 @@ NETWORKS = {
     "coatnet": COATNET,  # timm's maps begin at stride 2
     "resnet": dict(model_name="resnet10t"),  # and they do, too
 }
+MAXVIT = dict(type="MaxViT", arch="mini")
+BACKBONES = {"maxvit": MAXVIT, **NETWORKS}
 PEERS = ("swin", "convnext", "gcvit", "coatnet")
 PEER_CONFIGS = [f"maskrcnn_{peer}_t_coco" for peer in PEERS] + [f"upernet_{peer}_t_ade20k" for peer in PEERS]
 
@@ -107,11 +109,11 @@ def test_gc_vit_has_the_official_detectors_rule_at_any_size(size):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kwargs", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("kwargs", BACKBONES.values(), ids=BACKBONES)
 def test_every_parameter_has_a_layer_from_the_stem_on_and_gets_a_gradient(kwargs):
-    backbone = build(out_norm=True, **kwargs).train()
+    backbone = build(**kwargs if kwargs is MAXVIT else dict(kwargs, out_norm=True)).train()
     sum(m.square().mean() for m in backbone(torch.randn(2, 3, 64, 96))).backward()
-    assert [name for name, p in backbone.named_parameters() if p.grad is None] == []
+    assert [n for n, p in backbone.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
     layers = backbone.layer_ids()
     assert set(layers) == {name for name, _ in backbone.named_parameters()}
     assert set(layers.values()) == set(range(max(layers.values()) + 1))
@@ -131,8 +133,9 @@ def test_a_network_whose_layers_timm_does_not_know_is_refused_for_layer_decay():
         build(model_name="poolformer_s12", out_indices=(0,)).layer_ids()
 
 
-def test_out_indices_choose_maps_in_the_order_given_and_stages_behind_the_last_are_not_built():
-    full, part = build(**COATNET).eval(), build(out_indices=(2, 1), **COATNET).eval()
+@pytest.mark.parametrize("kwargs", [MAXVIT, COATNET], ids=["maxvit", "coatnet"])
+def test_out_indices_choose_maps_in_the_order_given_and_stages_behind_the_last_are_not_built(kwargs):
+    full, part = build(**kwargs).eval(), build(out_indices=(2, 1), **kwargs).eval()
     part.net.load_state_dict({k: v for k, v in full.net.state_dict().items() if k in part.net.state_dict()})
     image = torch.randn(1, 3, 64, 96)
     expected = full(image)
@@ -153,22 +156,25 @@ def test_images_larger_than_a_fixed_size_are_refused_with_both_sizes():
 
 
 @pytest.mark.parametrize("frozen", [-1, 0, 2, 4])
-def test_frozen_stages_have_no_gradient_and_stay_in_evaluation_mode(frozen):
-    net = build(model_name="convnext_atto", frozen_stages=frozen).train().net
+@pytest.mark.parametrize("kwargs", [MAXVIT, NETWORKS["convnext"]], ids=["maxvit", "convnext"])
+def test_frozen_stages_have_no_gradient_and_stay_in_evaluation_mode(kwargs, frozen):
+    net = build(frozen_stages=frozen, **kwargs).train().net
     for depth, part in enumerate([net.stem, *net.stages]):
         assert {p.requires_grad for p in part.parameters()} == {depth > frozen}, depth
         assert {m.training for m in part.modules()} == {depth > frozen}, depth
 
 
-def test_norm_eval_keeps_batch_statistics():
-    backbone = build(norm_eval=True, **COATNET).train()
+@pytest.mark.parametrize("kwargs", [MAXVIT, COATNET], ids=["maxvit", "coatnet"])
+def test_norm_eval_keeps_batch_statistics_and_nothing_else_still(kwargs):
+    backbone = build(norm_eval=True, **kwargs).train()
     before = {name: b.clone() for name, b in backbone.named_buffers()}
     backbone(torch.randn(2, 3, 64, 64))
     assert any("running_mean" in name for name in before)
+    assert all(block.training for stage in backbone.net.stages for block in stage.blocks)
     assert all(torch.equal(before[name], b) for name, b in backbone.named_buffers())
 
 
-@pytest.mark.parametrize("kwargs", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("kwargs", BACKBONES.values(), ids=BACKBONES)
 def test_with_cp_changes_no_gradient(kwargs):
     plain, saving = build(**kwargs).train(), build(with_cp=True, **kwargs).train()
     saving.load_state_dict(plain.state_dict())

@@ -14,6 +14,12 @@ import maxvit_dense  # noqa: F401  registers the timm names
 from tests.networks import fill_with_noise, images, mini, relative_difference, same_maps, small_network
 
 
+def assert_same(other, network, *sizes, batch=2):
+    for size in sizes:
+        x = images(*size, batch=batch)
+        assert relative_difference(other(x), network(x)) < 1e-5
+
+
 @pytest.mark.parametrize("window_size", [7, 5])
 def test_gradient_checkpointing_changes_no_output_and_no_gradient(window_size):
     network, x = mini(window_size=window_size).train(), images(70, 50)
@@ -53,17 +59,13 @@ def test_reparameterizing_folds_every_batch_norm_and_keeps_the_outputs():
 def test_torchscript_gives_the_same_logits_at_any_size(window_size):
     network = mini(window_size=window_size)
     script = torch.jit.script(network)
-    for size in ((64, 64), (70, 50), (5, 101)):
-        x = images(*size)
-        assert relative_difference(script(x), network(x)) < 1e-5
+    assert_same(script, network, (64, 64), (70, 50), (5, 101))
 
 
 def test_a_traced_graph_gives_the_same_logits_at_any_size():
     network = mini()
     graph = torch.fx.symbolic_trace(network)
-    for size in ((64, 64), (70, 50), (224, 224)):
-        x = images(*size, batch=1)
-        assert relative_difference(graph(x), network(x)) < 1e-5
+    assert_same(graph, network, (64, 64), (70, 50), (224, 224), batch=1)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.:FutureWarning")
@@ -71,9 +73,7 @@ def test_a_traced_graph_gives_the_same_logits_at_any_size():
 def test_a_trace_gives_the_same_logits_at_any_size(window_size):
     network = small_network(window_size=window_size)
     trace = torch.jit.trace(network, images(64, 64))
-    for size in ((64, 64), (224, 224), (70, 50), (5, 101)):
-        x = images(*size)
-        assert relative_difference(trace(x), network(x)) < 1e-5
+    assert_same(trace, network, (64, 64), (224, 224), (70, 50), (5, 101))
 
 
 def test_compiling_once_serves_every_size():
@@ -85,9 +85,7 @@ def test_compiling_once_serves_every_size():
 
     torch._dynamo.reset()
     compiled = torch.compile(network, backend=count, dynamic=True, fullgraph=True)
-    for size in ((250, 290), (241, 333), (300, 260), (448, 448)):
-        x = images(*size)
-        assert relative_difference(compiled(x), network(x)) < 1e-5
+    assert_same(compiled, network, (250, 290), (241, 333), (300, 260), (448, 448))
     assert len(graphs) == 1
 
 
@@ -132,13 +130,19 @@ def export(network: nn.Module, x: torch.Tensor, smallest: int):
 
 
 @needs_recent_export
-def test_export_keeps_height_and_width_free():
+@pytest.mark.parametrize(
+    ("oblivious", "smallest", "sizes"),
+    [
+        # From 225 pixels on, the last stage has two windows a side: PyTorch takes lengths of 1 for constants.
+        (False, 225, [(225, 225), (480, 333), (640, 1000)]),
+        (True, 33, [(33, 33), (40, 200), (480, 333)]),  # two tokens a side
+    ],
+)
+def test_export_keeps_height_and_width_free(oblivious, smallest, sizes):
     network = small_network()
-    # From 225 pixels on, the last stage has two windows a side: PyTorch takes lengths of 1 for constants.
-    exported = export(network, images(512, 640), smallest=225)
-    for size in ((225, 225), (480, 333), (640, 1000)):
-        x = images(*size)
-        assert relative_difference(exported(x), network(x)) < 1e-5
+    with fx_config.patch(backed_size_oblivious=oblivious):
+        exported = export(network, images(512, 640), smallest)
+    assert_same(exported, network, *sizes)
 
 
 @needs_recent_export
@@ -146,19 +150,7 @@ def test_export_keeps_height_and_width_free():
 def test_export_of_other_styles(name):
     network = fill_with_noise(timm.create_model(name, num_classes=10, window_size=7)).eval()
     exported = export(network, images(256, 320), smallest=225)
-    for size in ((225, 225), (300, 333)):
-        x = images(*size)
-        assert relative_difference(exported(x), network(x)) < 1e-5
-
-
-@needs_recent_export
-def test_export_down_to_two_tokens_a_side_with_sizes_left_oblivious():
-    network = small_network()
-    with fx_config.patch(backed_size_oblivious=True):
-        exported = export(network, images(512, 640), smallest=33)
-    for size in ((33, 33), (40, 200), (480, 333)):
-        x = images(*size)
-        assert relative_difference(exported(x), network(x)) < 1e-5
+    assert_same(exported, network, (225, 225), (300, 333))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:FutureWarning")
@@ -167,7 +159,5 @@ def test_export_down_to_two_tokens_a_side_with_sizes_left_oblivious():
 def test_other_styles_are_scripted_traced_and_folded_at_any_size(name, window_size):
     network = fill_with_noise(timm.create_model(name, num_classes=10, window_size=window_size)).eval()
     others = torch.jit.script(network), torch.fx.symbolic_trace(network), reparameterize_model(network)
-    for x in (images(64, 64), images(70, 50), images(5, 101)):
-        expected = network(x)
-        for other in others:
-            assert relative_difference(other(x), expected) < 1e-5
+    for other in others:
+        assert_same(other, network, (64, 64), (70, 50), (5, 101))
