@@ -43,7 +43,7 @@ def _log_offsets(window_size: tuple[int, int], like: Tensor) -> Tensor:
 
 # A traced graph calls these whole: what they do depends on sizes, which symbolic tracing does not know.
 torch.fx.wrap("fit_bias_table")
-torch.fx.wrap("log_offsets")
+torch.fx.wrap("_log_offsets")
 
 
 class RelPosBias(nn.Module):

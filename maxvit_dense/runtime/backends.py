@@ -10,7 +10,7 @@ from ..errors import InputError
 
 Program = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 Size = tuple[int, int]
-_RUNTIMES = ("onnxruntime", "openvino", "torch")
+RUNTIMES = ("onnxruntime", "openvino", "torch")
 
 _SERVED = dict(onnxruntime=(".onnx",), openvino=(".onnx", ".xml"), torch=(".pt2",))
 
@@ -88,7 +88,7 @@ def open_program(
 
     Args:
         path: NAME.onnx, NAME.xml of OpenVINO, or NAME.pt2 of torch.export.
-        runtime: one of ``_RUNTIMES``; None for the one that the file was written for.
+        runtime: one of ``RUNTIMES``; None for the one that the file was written for.
         precision: fp32, bf16 or int8: what the file was exported for.
         threads: how many to use; 0 for ``default_threads``.
         size: height and width of every image, if all have one size and come one by one.
@@ -97,8 +97,8 @@ def open_program(
         InputError: no such runtime, it is not installed, or it does not read the file.
     """
     runtime = runtime or _BY_SUFFIX[path.suffix]
-    if runtime not in _RUNTIMES:
-        raise InputError(f"No runtime {runtime!r}; there are {', '.join(_RUNTIMES)}.")
+    if runtime not in RUNTIMES:
+        raise InputError(f"No runtime {runtime!r}; there are {', '.join(RUNTIMES)}.")
     if path.suffix not in _SERVED[runtime]:
         raise InputError(
             f"{runtime} runs {' and '.join(_SERVED[runtime])} files, not {path.name}. "

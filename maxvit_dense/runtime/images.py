@@ -85,7 +85,7 @@ def _crop(image: np.ndarray, size: list[int], scale: list[int], interpolation: s
     return np.asarray(picture.crop((left, top, left + size[1], top + size[0])))
 
 
-_RESIZERS = dict(fit=_fit, stretch=_stretch, keep=_keep, crop=_crop)
+RESIZERS = dict(fit=_fit, stretch=_stretch, keep=_keep, crop=_crop)
 
 
 def fixed_size(rules: dict[str, Any]) -> tuple[int, int] | None:
@@ -111,7 +111,7 @@ def prepare(image: np.ndarray, rules: dict[str, Any]) -> tuple[np.ndarray, tuple
         (3, h, w) float32, normalised and padded, and the height and width before the padding.
     """
     arguments = dict(rules["resize"])
-    image = _RESIZERS[arguments.pop("rule")](image, **arguments)
+    image = RESIZERS[arguments.pop("rule")](image, **arguments)
     height, width = image.shape[:2]
     if rules["order"] == "bgr":
         image = image[:, :, ::-1]
