@@ -385,9 +385,15 @@ def test_the_work_dir_is_named_after_the_config(config, data, monkeypatch, tmp_p
     assert cfg.work_dir == os.path.join("work_dirs", "tiny")
 
 
-@pytest.mark.parametrize("launcher", ["slurm", "mpi"])
-def test_other_launchers_need_a_gpu(config, launcher, monkeypatch):
-    for name in launch._ENVIRONMENT[launcher][0]:
+@pytest.mark.parametrize(
+    ("launcher", "variables"),
+    [
+        ("slurm", ["SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"]),
+        ("mpi", ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"]),
+    ],
+)
+def test_other_launchers_need_a_gpu(config, launcher, variables, monkeypatch):
+    for name in variables:
         monkeypatch.setenv(name, "0")
     monkeypatch.setattr(launch, "get_device", lambda: "cpu")
     with pytest.raises(InputError, match="needs a GPU"):
