@@ -78,7 +78,7 @@ def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) 
                 unfinished.popleft().result()
             for (item, image), result in _predicted(job, batch):
                 if job.beside:
-                    un_finished.append(pool.submit(_finish, job, item, image, result))
+                    unfinished.append(pool.submit(_finish, job, item, image, result))
                 else:
                     _finish(job, item, image, result)
             progress.add(len(batch))
