@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ _RANK_VARIABLES = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
 
 CONFIG_HELP = "config file, or the name of one of the package's, for example maskrcnn_maxvit_t_coco"
 
+_LONGEST = 120  # characters of an entry in a message
 _HOLDS_DICT = re.compile(r"(^|[\[(,\s])(dict\(|\{)")
 _UNREADABLE = "failed to load image: "  # of mmcv's LoadImageFromFile
 
@@ -143,6 +144,9 @@ def start(args: argparse.Namespace) -> str | None:
     """
     if args.launcher != "none":
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    for name in ("work_dir", "data_root", "show_dir", "out", "resume", "rename", "checkpoint"):
+        if getattr(args, name, None) == "":
+            return f"--{name.replace('_', '-')} is empty. Give a path, or leave it out."
     names = config_names()
     try:
         args.config = str(names.find_config(args.config))
@@ -162,8 +166,15 @@ def start(args: argparse.Namespace) -> str | None:
     return None
 
 
-def fail(tool: str, message: object) -> int:
-    """Print the one message of a usage mistake, once among all processes; the exit code to return."""
+def fail(tool: str, message: object, overrides: Mapping[str, Any] | None = None) -> int:
+    """Print the one message of a usage mistake, once among all processes; the exit code to return.
+
+    Args:
+        overrides: entries of the config that the command line gave, told where the message names none of them.
+    """
+    given = [f"{key}={value!r}"[:_LONGEST] for key, value in (overrides or {}).items()]
+    if given and not any(key in str(message) for key in overrides):
+        message = f"{message} Given were {', '.join(given)}."
     if _is_first_process():
         print(f"{tool}: {message}", file=sys.stderr)
     return 2

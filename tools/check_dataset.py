@@ -49,6 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--sheet must end in .png, not {args.sheet!r}")
     if args.samples < 1:
         parser.error(f"--samples is {args.samples}; give a whole number from 1")
+    if args.fix == "":
+        parser.error("--fix is empty; give a folder to write")
     if not os.path.isdir(args.data):
         return _fail(f"There is no folder {args.data}. Give that of a data set.")
     if args.sheet and not os.path.isdir(os.path.dirname(os.path.abspath(args.sheet))):
@@ -89,7 +91,7 @@ def _fix(args: argparse.Namespace, chosen: "Choice") -> int:
     mended = source.mend()
     convert.write_coco(source, root, args.fix)
     told = [f"{count} {what}" for what, count in mended.items()]
-    told += [f"{fault.count} {fault.kind}" for fault in source.faults()]
+    told += [f"{fault.count} {fault.kind}" for fault in source.faults() if fault.kind not in convert.LEFT]
     print(f"{args.fix}: a mended copy of {root} ({kind}). Put right: {', '.join(told) or 'nothing'}.")
     return 0
 

@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if not 0 < args.val_fraction < 1:
         parser.error(f"--val-fraction is {args.val_fraction:g}; give a part between 0 and 1")
+    if not args.target or "\0" in args.target:
+        return _fail(f"{args.target!r} is no folder's name. Give one to write.")
     if not os.path.isdir(args.source):
         return _fail(f"There is no folder {args.source}. Give that of the data set.")
 

@@ -64,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 the data set is there, 1 interrupted, 2 it cannot be drawn as asked."""
     options = vars(_parser().parse_args(argv))
     out_dir = options.pop("out_dir")
+    if not out_dir or "\0" in out_dir:
+        return _fail(f"{out_dir!r} is no directory's name; give one to write", 2)
 
     from maxvit_dense.errors import InputError  # with torch, which takes seconds
     from maxvit_dense.sample_data import write_sample_data

@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         runner = run.build_runner(cfg, suffix="_test")
     except InputError as error:
-        return fail("test", error)
+        return fail("test", error, args.cfg_options)
     return outcome("test", lambda: results.report_metrics(runner.test(), cfg, args.out))
 
 

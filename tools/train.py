@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         )
         runner = run.build_runner(cfg)
     except InputError as error:
-        return fail("train", error)
+        return fail("train", error, args.cfg_options)
     return outcome("train", runner.train)
 
 

@@ -336,8 +336,13 @@ def write(export: Export, target: Path, force: bool = False) -> None:
 
 
 def check_target(target: Path, force: bool) -> None:
-    """Refuses a target that must not be replaced."""
+    """Refuses a target that cannot be written or must not be replaced."""
+    if "\0" in str(target):
+        raise InputError(f"{str(target)!r} has a zero byte in it. Give another target.")
     if not os.path.lexists(target):
+        above = next(path for path in target.absolute().parents if os.path.lexists(path))
+        if not above.is_dir():
+            raise InputError(f"{target} cannot be written: {above} is a file. Name another target.")
         return
     is_file = target.suffix == ".safetensors"
     if target.is_dir() == is_file:

@@ -3,6 +3,7 @@
 import builtins
 import difflib
 import inspect
+import re
 import sys
 import types
 import typing
@@ -14,6 +15,7 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -24,6 +26,7 @@ from mmengine.registry import (
     METRICS,
     MODEL_WRAPPERS,
     MODELS,
+    OPTIM_WRAPPER_CONSTRUCTORS,
     OPTIM_WRAPPERS,
     OPTIMIZERS,
     PARAM_SCHEDULERS,
@@ -69,6 +72,10 @@ _TYPES: tuple[tuple[str, tuple[Registry, ...]], ...] = (
 
 _MODEL_PARTS = (("model.**", (MODELS, TASK_UTILS)),)  # an unknown one is said when the model is built
 
+# Registries of classes that take what their signature says, and nothing else.
+_BY_SIGNATURE = {METRICS, EVALUATOR, HOOKS, DATASETS, TRANSFORMS, DATA_SAMPLERS, LOOPS}
+_OF_EVERY = ("type", "_scope_", "priority")
+
 # What takes entries as its arguments without being registered.
 _TAKERS: tuple[tuple[str, Callable], ...] = (
     ("", Runner.__init__),
@@ -90,14 +97,15 @@ def _entries(node: Any, parts: list[str], key: tuple[str, ...]) -> Iterator[tupl
         return
     if parts[0] == "**":
         yield from _entries(node, parts[1:], key)
-    for name, child in _children(node):
+    for name, child in children(node):
         if parts[0] == "**":
             yield from _entries(child, parts, (*key, name))
         elif fnmatchcase(name, parts[0]):
             yield from _entries(child, parts[1:], (*key, name))
 
 
-def _children(node: Any) -> list[tuple[str, Any]]:
+def children(node: Any) -> list[tuple[str, Any]]:
+    """Names and values of a dictionary or a list; none of anything else."""
     if isinstance(node, Mapping):
         return [(str(name), child) for name, child in node.items()]
     return [(str(i), child) for i, child in enumerate(node)] if is_listing(node) else []
@@ -157,25 +165,73 @@ def _find(registries: Iterable[Registry], name: str, scope: str | None) -> Calla
 
 
 def wrong_arguments(content: Mapping[str, Any], scope: str | None) -> Iterator[tuple[str, str]]:
-    """Values of another type than their parameter's, and parameters that a class takes and drops without a word."""
+    """Values of another type than their parameter's, and arguments that nothing in a class asks for."""
     for pattern, taker in _TAKERS:
         for key, entry in entries(content, pattern):
-            yield from _held_against(key, entry, *_parameters(taker))
+            yield from _held_against(key, entry, taker, False)
+    for key, taker, registries in _takers(content, scope):
+        entry = next(value for _, value in entries(content, key))
+        yield from _held_against(key, entry, taker, set(registries) <= _BY_SIGNATURE)
+
+
+def _takers(content: Mapping[str, Any], scope: str | None) -> Iterator[tuple[str, Callable, tuple[Registry, ...]]]:
+    """Key of each entry that names its type, what is registered by that name, and where."""
     for key, entry, registries in _registered_entries(content, _TYPES + _MODEL_PARTS):
         taker = _find(registries, entry["type"], scope) if isinstance(entry["type"], str) else None
         if taker is not None:
-            known, drops_others = _parameters(taker)
-            yield from _held_against(key, entry, known, drops_others and set(registries) <= {METRICS, EVALUATOR, HOOKS})
+            yield key, taker, registries
 
 
-def _held_against(
-    key: str, entry: Any, known: Mapping[str, tuple[type, ...]], drops_others: bool
-) -> Iterator[tuple[str, str]]:
+def unread_keys(content: Mapping[str, Any], new: Iterable[str], scope: str | None) -> Iterator[tuple[str, str]]:
+    """Of ``new`` keys, those in a plain dictionary that nothing built of the entry around it mentions in its source.
+
+    Such are ``model.test_cfg``, ``data_prefix``, ``paramwise_cfg``: their keys are read while a part works, or are not.
+    """
+    parts = {key: taker for key, taker, _ in _takers(content, scope)}
+    for key in new:
+        around, _, name = key.rpartition(".")
+        owner = next((part for part in _enclosing(around) if part in parts), None)
+        if owner in (None, around) or around.endswith(".custom_keys"):  # its signature's matter; parameters' names
+            continue
+        takers = [taker for part, taker in parts.items() if f"{part}.".startswith(f"{owner}.")]
+        if owner == "optim_wrapper":
+            kind = content[owner].get("constructor") or "DefaultOptimWrapperConstructor"
+            takers.append(OPTIM_WRAPPER_CONSTRUCTORS.get(kind) or DefaultOptimWrapperConstructor)
+        if not any(name in _words(module) for taker in takers for module in _modules(taker)):
+            siblings = next((value for _, value in entries(content, around)), {})
+            yield key, f"{key} is read by nothing{is_it(name, [other for other in siblings if other != name])}"
+
+
+def _enclosing(key: str) -> Iterator[str]:
+    """The dotted key, and those of the entries around it, the inner first."""
+    while key:
+        yield key
+        key = key.rpartition(".")[0]
+
+
+def _modules(taker: Callable) -> set[str]:
+    """Of a class and its bases, and of the functions that these call, as far as they are not PyTorch's."""
+    own = {kind.__module__ for kind in (inspect.getmro(taker) if isinstance(taker, type) else (taker,))}
+    used = {getattr(value, "__module__", None) for name in own for value in vars(sys.modules[name]).values()}
+    return {name for name in own | used if name in sys.modules and name.partition(".")[0] not in ("torch", "builtins")}
+
+
+@cache
+def _words(module: str) -> frozenset[str]:
+    try:
+        return frozenset(re.findall(r"\w+", inspect.getsource(sys.modules[module])))
+    except (OSError, TypeError):  # of no file
+        return frozenset()
+
+
+def _held_against(key: str, entry: Any, taker: Callable, by_signature: bool) -> Iterator[tuple[str, str]]:
+    known, takes_others = _parameters(taker)
     for name, value in entry.items() if isinstance(entry, Mapping) else ():
         place = f"{key}.{name}" if key else name
         kinds = known.get(name, ())
-        if drops_others and name not in known and name not in ("type", "_scope_", "priority"):
-            yield place, f"{key}.{name} is read by nothing{is_it(name, known)}"
+        if by_signature and not takes_others and name not in known and name not in _OF_EVERY:
+            if not any(name in _words(kind.__module__) for kind in inspect.getmro(taker)):  # else popped from **kwargs
+                yield place, f"{key}.{name} is read by nothing{is_it(name, known)}"
         elif kinds and not _is_one(value, kinds):
             words = dict.fromkeys(_WORDS[kind] for kind in kinds if kind in _WORDS) or [kinds[0].__name__]
             yield place, f"{place} is {shown(value)}: give {' or '.join(words)}"
@@ -206,11 +262,9 @@ def _is_one(value: Any, kinds: tuple[type, ...]) -> bool:
 def _parameters(taker: Callable) -> tuple[dict[str, tuple[type, ...]], bool]:
     """What a function or a class takes: the types of each parameter, none where any will do.
 
-    Those that a class hands on to its bases are among them. The second value tells whether it takes others and drops
-    them.
+    Those that a class hands on to its bases are among them. The second value tells whether it takes any others.
     """
     known: dict[str, tuple[type, ...]] = {}
-    hands_on = False
     for owner in inspect.getmro(taker)[:-1] if isinstance(taker, type) else (taker,):
         function = owner.__dict__.get("__init__") if isinstance(owner, type) else owner
         if function is None:
@@ -222,9 +276,8 @@ def _parameters(taker: Callable) -> tuple[dict[str, tuple[type, ...]], bool]:
         for parameter in parameters:
             known.setdefault(parameter.name, _kinds(parameter, function))
         if is_last or owner in _HANDED_ON:
-            return known, hands_on or not is_last
-        hands_on = True
-    return known, False
+            return known, False
+    return known, True
 
 
 def _kinds(parameter: inspect.Parameter, function: Callable) -> tuple[type, ...]:

@@ -8,6 +8,7 @@ import inspect
 import io
 import logging
 import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModule, initialize
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS, LOG_PROCESSORS, LOOPS, MODELS, VISBACKENDS, VISUALIZERS, DefaultScope
+from mmengine.registry import HOOKS, LOG_PROCESSORS, LOOPS, VISBACKENDS, VISUALIZERS, DefaultScope
 from mmengine.runner import LogProcessor, Runner
 from mmengine.runner.priority import get_priority
 from mmengine.visualization import Visualizer
@@ -72,13 +73,14 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """What parts print of themselves while they are built is said again by the run."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         logger.setLevel(level)
@@ -130,7 +132,7 @@ def rehearse(cfg: Config, model: nn.Module, phases: tuple[str, ...]) -> nn.Modul
     Raises:
         InputError: naming the key that cannot be built.
     """
-    with _quietly(), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
+    with quietly(), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         stage = _Stage(visualizer=SimpleNamespace(), _train_loop=None)
         for phase in phases:
             _build_loop(stage, cfg, phase)
@@ -227,12 +229,12 @@ def check_init(model: nn.Module) -> None:
 
 
 def build_loaders(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]:
-    """The data loaders that the Runner will use, each of which has given its first image.
+    """The data loaders that the Runner will use.
 
     Joins the processes of a run, since samplers share the data among them. Settles the seed, if ``cfg`` has none.
 
     Raises:
-        InputError: one cannot be built, or its first image cannot be prepared.
+        InputError: one cannot be built.
     """
     _join_processes(cfg)
     randomness = cfg.setdefault("randomness", dict(seed=None))
@@ -254,7 +256,6 @@ def build_loaders(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]
                 if not len(loaders[phase]):
                     raise ValueError(f"its {len(loaders[phase].dataset)} images fill no batch")
             keep_workers(loaders[phase])
-            _try_first(cfg, phase, loaders[phase])
     return loaders
 
 
@@ -266,21 +267,8 @@ def _join_processes(cfg: Config) -> None:
             init_dist(launcher, **(cfg.get("env_cfg") or {}).get("dist_cfg", {}))
 
 
-def _try_first(cfg: Config, phase: str, loader: DataLoader) -> None:
-    """Prepare one image as a worker and the model's preprocessor will, and leave the random state as it was."""
-    dataset = cfg[f"{phase}_dataloader"].dataset
-    entry = dataset.get("transform") or dataset.get("pipeline")
-    from_config = cfg.get("data_preprocessor") or (cfg.model.get("data_preprocessor") if cfg.get("model") else None)
-    with _random_state_kept():
-        with building(f"The first image of {phase}_dataloader.dataset", entry, "prepared"):
-            batch = loader.collate_fn([loader.dataset[0], loader.dataset[0]])
-        if isinstance(from_config, Mapping):
-            with building(f"model.data_preprocessor, for the first image of {phase}_dataloader", from_config):
-                MODELS.build(dict(copy.deepcopy(from_config)))(batch, phase == "train")
-
-
 @contextmanager
-def _random_state_kept() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
     state = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         yield

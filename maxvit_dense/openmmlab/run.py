@@ -24,13 +24,13 @@ from ..weights.safe_load import read_checkpoint
 from . import exact_batches
 from .backbones.dense import check_channels
 from .checkpoint_io import check_fit
-from .config_parts import shown
-from .config_values import check_phases, check_values
+from .config_values import check_kept, check_phases, check_values, new_keys
 from .data.choice import EVERYTHING, Choice
 from .data.coco_check import CLIPPED_SHARE
 from .data.configure import configure_data
 from .data.data_set import data_sets
 from .draws import repeat_draws
+from .first_steps import take_first_steps
 from .launch import prepare_launch
 from .own_files import own_files, with_own_files
 from .places import WorkDirLock, check_space, check_writable, make_work_dir, set_work_dir
@@ -58,9 +58,7 @@ def _one_message(prepare: Callable[..., Config]) -> Callable[..., Config]:
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             at = f"{os.path.basename(place.filename)}, line {place.lineno}"
-            given = ", ".join(f"{key}={shown(value)}" for key, value in (kwargs.get("overrides") or {}).items())
-            held = f" It was loaded with {given}." if given else ""
-            raise InputError(f"Config {config} cannot be used: {reason(error)} ({at}).{held}") from error
+            raise InputError(f"Config {config} cannot be used: {reason(error)} ({at}).") from error
 
     return prepared
 
@@ -140,6 +138,7 @@ def prepare_training(
     repeat_draws(cfg)
     optim_wrapper = rehearse(cfg, model, _TRAIN_PHASES)
     check_start(cfg, model, optim_wrapper, resumed)
+    check_kept(cfg, overrides)
     return cfg
 
 
@@ -190,11 +189,12 @@ def prepare_test(
     if out:
         save_predictions(cfg, out)
     rehearse(cfg, model, _TEST_PHASES)
+    check_kept(cfg, {key: value for key, value in (overrides or {}).items() if not key.startswith("model")})
     return cfg
 
 
 def build_runner(cfg: Config, suffix: str = "") -> Runner:
-    """Build the data loaders, make the work dir and then the Runner, which leaves the config there.
+    """Build the data loaders, try their first images, make the work dir, and the Runner, which leaves the config there.
 
     Args:
         cfg: of ``prepare_training`` or ``prepare_test``.
@@ -202,11 +202,12 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
             with what is right for this evaluation alone.
 
     Raises:
-        InputError: a data loader cannot be built, its first image not be prepared, or the work dir not be made; another
+        InputError: a data loader cannot be built, a first step not be taken, or the work dir not be made; another
             process trains there.
     """
     with own_files():
         loaders = build_loaders(cfg, _TEST_PHASES if suffix else _TRAIN_PHASES)
+        take_first_steps(cfg, build_model(cfg), loaders)
     make_work_dir(cfg.work_dir)
     lock = None if suffix else WorkDirLock(cfg.work_dir)
     if suffix and cfg.filename:
@@ -233,14 +234,14 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
         raise InputError(str(error)) from error
     try:
         cfg = Config.fromfile(path)
-        before = list(cfg.keys())
+        new = list(new_keys(dict(cfg.items()), overrides or {}))
         cfg.merge_from_dict(dict(overrides or {}))
     except Exception as error:  # a config is a program; anything can go wrong in it
         raise InputError(f"Config {path} cannot be loaded: {type(error).__name__}: {error}") from error
     absent = [key for key in required if not cfg.get(key)]
     if absent:
         raise InputError(f"Config {path} has no {', '.join(absent)}; it needs {', '.join(required)}.")
-    check_values(cfg, overrides, before)
+    check_values(cfg, new)
     check_phases(cfg)
     if any(key.partition(".")[0] == "custom_imports" for key in overrides or {}) and cfg.custom_imports:
         with building("custom_imports", cfg.custom_imports, "imported"):  # those of the file are by now

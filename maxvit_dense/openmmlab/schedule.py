@@ -14,6 +14,7 @@ from mmengine.registry import DefaultScope
 
 from ..errors import InputError
 from .config_parts import type_name
+from .config_values import MOST
 from .data.data_set import data_sets, evaluators
 from .draws import training_set
 from .launch import world_size
@@ -102,8 +103,8 @@ def check_given(
     """
     given = list(overrides or {})
     for option, value in (("--epochs", epochs), ("--lr", lr)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise InputError(f"{option} is {value}; give a number above zero.")
+        if value is not None and not 0 < value <= MOST:
+            raise InputError(f"{option} is {value}; give a number above zero, up to {MOST:,}.")
     if epochs and any(key.split(".")[0] in _BY_HAND for key in given):
         raise InputError("--epochs sets train_cfg and param_scheduler, which --cfg-options gives too. Leave one out.")
     if lr and "optim_wrapper.optimizer.lr" in given:

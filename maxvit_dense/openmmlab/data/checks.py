@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ...errors import InputError
-from .coco_check import absent_files, chosen_annotations, inspect_coco, training_faults
+from .coco_check import absent_files, chosen_annotations, inspect_coco, outside_files, training_faults
 from .coco_file import UNANNOTATED, read_annotations
 from .data_set import DataSet, coco_sets, data_sets, evaluators, is_remote
 from .faults import Fault, found
@@ -82,6 +82,8 @@ def _mask_faults(data: DataSet) -> Iterator[_Stage]:
     yield folder, found({"empty split": [] if images else [f"{folder}, of the {data.phase} set"]})
     masks = [(record["img_path"], record["seg_map_path"]) for record in records if record.get("seg_map_path")]
     unmasked = absent_files(mask for _, mask in masks)
+    for fault in found({"outside image": outside_files(images, folder)}):
+        _logger.warning("%s: %s", folder, fault)
     yield folder, found({"absent image": absent_files(images), "missing mask": unmasked})
     if reads_as_usual(data.pipeline):
         yield folder, header_faults(dict.fromkeys(images))

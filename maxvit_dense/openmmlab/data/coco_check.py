@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,7 @@ def inspect_coco(
                 "dangling annotation": _dangling(images, annotations, categories),
             }
         ),
-        *found({"missing image": _missing_images(images, image_dir)}, total=len(images), folder=image_dir),
+        *_place_faults(images, image_dir),
         *_box_faults(images, annotations, clipped),
         *found(_shape_faults(images, annotations, masks) if masks or shapes else {}),
         *found(content.get(MENDED, {})),
@@ -221,27 +221,44 @@ def absent_files(paths: Iterable[str]) -> list[str]:
 
     Asking for each of COCO's 118,000 files takes minutes on a network disk.
     """
+    return [path for path, is_link in _listed(paths) if is_link is None]
+
+
+def outside_files(paths: Iterable[str], folder: str) -> list[str]:
+    """Which of many files lie outside a folder, by their names or as links, which may lead there."""
+    inside = os.path.join(os.path.normpath(folder), "")
+    real = os.path.join(os.path.realpath(folder), "")
+    return [
+        path
+        for path, is_link in _listed(paths)
+        if not os.path.normpath(path).startswith(inside) or (is_link and not os.path.realpath(path).startswith(real))
+    ]
+
+
+def _listed(paths: Iterable[str]) -> Iterator[tuple[str, bool | None]]:
+    """Each path and whether it is a link; None where nothing lies there."""
     by_folder = defaultdict(list)
     for path in paths:
         by_folder[os.path.dirname(path)].append(path)
-    absent = []
     for folder, wanted in by_folder.items():
         present = _names_in(folder)
-        absent += [path for path in wanted if os.path.basename(path) not in present]
-    return absent
+        yield from ((path, present.get(os.path.basename(path))) for path in wanted)
 
 
-def _missing_images(images: list[dict], image_dir: str) -> list[str]:
+def _place_faults(images: list[dict], image_dir: str) -> list[Fault]:
     names = {os.path.join(image_dir, image["file_name"]): image["file_name"] for image in images}
-    return [names[path] for path in absent_files(names)]
+    places = {"missing image": absent_files(names), "outside image": outside_files(names, image_dir)}
+    places = {kind: [names[path] for path in paths] for kind, paths in places.items()}
+    return found(places, total=len(images), folder=image_dir)
 
 
-def _names_in(folder: str) -> set[str]:
+def _names_in(folder: str) -> dict[str, bool]:
+    """Of each name in a folder whether it is a link."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
+            return {entry.name: entry.is_symlink() for entry in entries}
+    except OSError:  # absent, no folder, or a name longer than there may be
+        return {}
 
 
 def _box_faults(images: list[dict], annotations: list[dict], clipped: float) -> list[Fault]:

@@ -182,8 +182,8 @@ def share_files(cfg: Config, phases: Iterable[str]) -> None:
             path = evaluator.get("ann_file") or ""
             if type_name(evaluator) in _SHARED and os.path.isfile(path) and not is_remote(path):
                 evaluator["type"] = _SHARED[type_name(evaluator)]
-            # Evaluators are built twice: to see whether they can be, and by the Runner.
-            uses[path] += 2 * (phase in phases and evaluator["type"] in _SHARED.values())
+            # Evaluators are built three times: to see whether they can be, for the first images, and by the Runner.
+            uses[path] += 3 * (phase in phases and evaluator["type"] in _SHARED.values())
     if uses.total():
         importlib.import_module(_MODULE)
         import_in(cfg, _MODULE)

@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 
 from ...errors import InputError
 from ...files import written_aside
-from .coco_check import inspect_coco
+from .coco_check import inspect_coco, outside_files
 from .faults import found, refuse
+from .image_check import refuse_no_file
 from .mask_data import Labels, labels_of_colours, pair_files
 from .mask_layouts import MaskFolder
 from .sources import VAL_FRACTION, SourceSet, divide
@@ -22,6 +23,7 @@ from .splits import SPLITS
 _MARK = "converted.json"
 _CONTENTS = "maxvit_dense conversion to COCO"
 MENDABLE = ("box outside", "flat polygon", "annotation id")  # faults that SourceSet.mend, or writing, puts right
+LEFT = ("both splits", "outside image")  # as they are
 _ORIENTATION_TAG = 274
 
 
@@ -147,6 +149,7 @@ def _check_source(source: SourceSet, root: str | os.PathLike) -> None:
             source.coco(split, folder), str(folder), source.classes, evaluated=split == "val", shapes=True
         )
         refuse([*found({"duplicate name": twice}), *faults], f"The {split} images of {root}", "converted")
+        source.places["outside image"] += outside_files([str(item.path) for item in items], str(root))
 
 
 def _check_target(target: Path, root: Path) -> None:
@@ -167,6 +170,7 @@ def _check_target(target: Path, root: Path) -> None:
 
 def _place(image: Path, path: Path, copy: bool, upright: bool | None = None) -> None:
     """Link or copy an image; ``upright`` has its pixels turned by the EXIF orientation, or that dropped (False)."""
+    refuse_no_file(image)
     if upright is not None:
         with Image.open(image) as opened:
             turned = ImageOps.exif_transpose(opened) if upright else opened.copy()

@@ -134,9 +134,20 @@ _KINDS = {
     "missing annotation": _Kind("listed images have no annotation file", "Put it there, or take them from the list."),
     "broken annotation": _Kind("annotations cannot be read", "Correct them or export them again."),
     "duplicate name": _Kind("images of the same name", "Keep one of each, with its own annotation."),
+    "both splits": _Kind(
+        "images are in the training and in the validation split, by name and content",
+        "Keep each in one of them.",
+        False,
+    ),
     "stray file": _Kind("files that are no images", "Training leaves them out.", False),
     # Images
     "broken image": _Kind("images cannot be read", _COPY),
+    "damaged image": _Kind(
+        "images are damaged, and read with made-up colours", "Copy or export them again.", False
+    ),
+    "outside image": _Kind(
+        "images lie outside their folder, by a full path, .. or a link", "They are read from there.", False
+    ),
     "image size": _Kind("images whose annotated size is not that which training reads", _EXPORT),
     "image side": _Kind(
         f"images with a side under {LEAST_SIDE} or over {MOST_SIDE} pixels, more than {MOST_PIXELS // 10**6} million "

@@ -41,7 +41,7 @@ def read_labelme(root: Path, classes: Sequence[str] = (), val_fraction: float = 
 
 
 def _files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*.json") if not path.name.startswith("."))
+    return sorted(path for path in root.rglob("*.json") if path.is_file() and not path.name.startswith("."))
 
 
 def _image_of(path: Path) -> Path | None:

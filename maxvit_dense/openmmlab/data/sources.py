@@ -4,6 +4,7 @@ Readers (``voc``, ``yolo``, ``labelme``, and COCO's own here) give a ``SourceSet
 Needs Pillow only.
 """
 
+import filecmp
 import os
 import random
 from collections import defaultdict
@@ -188,6 +189,10 @@ def fill(
     for split, files in parts.items():
         items = [_item(source, *member, read, needed) for member in files]
         source.splits[split] = [item for item in items if item]
+    trained = {item.path.name: item.path for item in source.splits["train"]}
+    both = [item.path for item in source.splits["val"] if item.path.name in trained]
+    same = [path.name for path in both if filecmp.cmp(path, trained[path.name], shallow=False)]
+    source.places["both splits"] += same
 
 
 def _item(

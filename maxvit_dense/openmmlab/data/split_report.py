@@ -1,5 +1,6 @@
 """What a reading of a data set found: its splits, their images, classes and faults."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from .faults import Fault, found
-from .image_check import ImageFacts, image_faults, read_facts, read_many
+from .image_check import ImageFacts, complaints, image_faults, read_facts, read_many
 
 Progress = Callable[[str, int, int], None]
 
@@ -46,11 +47,14 @@ class SplitReport:
     faults: list[Fault] = field(default_factory=list)
 
     def read_images(self, decode: bool, progress: Progress) -> dict[Path, ImageFacts]:
-        """Facts of the images that exist; adds their faults and sizes."""
-        paths = [sample.path for sample in self.samples if sample.path.is_file()]
+        """Facts of what lies where images should; adds their faults and sizes."""
+        paths = [sample.path for sample in self.samples if os.path.lexists(sample.path)]
         read = partial(read_facts, decode=decode)
         facts = dict(zip(paths, read_many(read, paths, partial(progress, self.name)), strict=True))
         self.faults += image_faults((path.name, fact) for path, fact in facts.items())
+        if decode:
+            said = complaints(path for path, fact in facts.items() if not fact.reason)
+            self.faults += found({"damaged image": [f"{Path(path).name} ({text})" for path, text in said.items()]})
         self.sizes = [(fact.width, fact.height) for fact in facts.values() if not fact.reason]
         return facts
 

@@ -1,5 +1,6 @@
 """Reads Pascal VOC's XML, in its own folders or as labelImg leaves it: beside the images or apart from them."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import islice
@@ -7,12 +8,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from ...errors import InputError
-from .image_check import SUFFIXES, ImageFacts
+from .image_check import SUFFIXES, ImageFacts, refuse_no_file
 from .mask_layouts import names_in, voc_lists
 from .sources import SourceSet, compare_size, fill, images_by_stem, settle_classes
 from .splits import folders_above, split_of
 
 _LOOKED_INTO = 20  # files, to see whether they are annotations
+_UNREAD = ("could not convert", "invalid literal")  # Python's words, with what stands there
 
 
 def is_voc(root: Path) -> bool:
@@ -89,16 +91,18 @@ def _nearness(image: Path, annotation: Path, root: Path) -> tuple[bool, int]:
 
 
 def _files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*.xml") if not path.name.startswith("."))
+    return sorted(path for path in root.rglob("*.xml") if path.is_file() and not path.name.startswith("."))
 
 
 def _read_xml(path: Path, facts: ImageFacts, source: SourceSet) -> list[dict]:
     try:
+        refuse_no_file(path)
         tree = ElementTree.parse(path).getroot()
         size = tuple(int(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
         objects = [_object(node, path, source) for node in tree.iter("object")]
-    except (ElementTree.ParseError, UnicodeDecodeError, TypeError, ValueError, OverflowError) as error:
-        source.places["broken annotation"].append(f"{path.name} ({error})")
+    except (ElementTree.ParseError, TypeError, ValueError, OverflowError, LookupError, OSError) as error:
+        why = "a value that is no number" if str(error).startswith(_UNREAD) else error
+        source.places["broken annotation"].append(f"{path.name} ({why})")
         return []
     compare_size(source, path, size, facts)
     return objects
@@ -112,6 +116,8 @@ def _object(node: ElementTree.Element, path: Path, source: SourceSet) -> dict:
     if None in corners:
         raise ValueError(f"{name} without xmin, ymin, xmax, ymax")
     x1, y1, x2, y2 = map(float, corners)
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        raise ValueError(f"{name} with a value that is no finite number")
     (left, right), (top, bottom) = sorted((x1, x2)), sorted((y1, y2))
     if (left, top) != (x1, y1):
         source.places["swapped corners"].append(f"{name} in {path.name}")

@@ -13,10 +13,11 @@ import yaml
 from ...errors import InputError
 from .choice import read_class_file
 from .coco_file import surrounding_box
-from .image_check import SUFFIXES, ImageFacts
+from .image_check import SUFFIXES, ImageFacts, refuse_no_file
 from .sources import SourceSet, class_list, fill, images_by_stem
 from .splits import SPLITS, split_of
 
+_LONGEST = 2**20  # bytes of data.yaml
 _LOOKED_INTO = 20  # files, to see whether they lie beside images
 
 
@@ -63,12 +64,18 @@ def _read_lines(
     path: Path, facts: ImageFacts, source: SourceSet, names: dict[int, str], points: int
 ) -> list[dict[str, Any]]:
     objects = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+    try:
+        refuse_no_file(path)
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        source.places["broken annotation"].append(f"{path.name} ({error})")
+        return []
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         place = f"{path.name} line {number}"
         try:
-            label, *values = (float(value) for value in line.split())
+            label, *values = map(_number, line.split())
             shape = _shape(values, facts, points)
         except ValueError as error:
             source.places["broken annotation"].append(f"{place} ({error})")
@@ -79,6 +86,14 @@ def _read_lines(
             continue
         objects.append(dict(name=names[int(label)], **shape))
     return objects
+
+
+def _number(word: str) -> float:
+    """Whatever else stands there is not repeated: the file may be a link to one that is nobody's business."""
+    try:
+        return float(word)
+    except ValueError:
+        raise ValueError("a word that is no number") from None
 
 
 def _shape(values: list[float], facts: ImageFacts, points: int) -> dict[str, Any]:
@@ -172,10 +187,18 @@ def _options(root: Path) -> dict[str, Any]:
     """Content of ``data.yaml``, or of another YAML file with ``names``; empty if there is none."""
     for path in sorted(root.glob("*.y*ml"), key=lambda path: path.stem != "data"):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            refuse_no_file(path)
+            if path.stat().st_size > _LONGEST:
+                raise ValueError(f"over {_LONGEST} bytes")
+            text = path.read_text(encoding="utf-8-sig")
+            if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+                raise ValueError("it has aliases, which may stand for gigabytes")
+            content = yaml.safe_load(text) or {}
             names = content.get("names")
-        except (yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read as YAML ({error}). Correct it, or give --classes FILE.") from error
+        except (yaml.YAMLError, AttributeError, ValueError, OSError, RecursionError) as error:
+            place = getattr(error, "problem_mark", None)
+            why = f"line {place.line + 1}" if place else "no dictionary" if isinstance(error, AttributeError) else error
+            raise InputError(f"{path} cannot be read as YAML ({why}). Correct it, or give --classes FILE.") from error
         if names:
             return dict(content, path=path)
     return {}
@@ -186,9 +209,12 @@ def _names(options: dict[str, Any], root: Path) -> dict[int, str]:
     if isinstance(names, dict):
         if not all(type(key) is int and key >= 0 for key in names):
             raise InputError(f"names of {options['path']} have keys that are no class numbers: {list(names)}.")
+    else:
+        names = dict(enumerate(names)) if isinstance(names, list) else {}
+    if names:
+        if options.get("nc", len(names)) not in (len(names), max(names) + 1):
+            raise InputError(f"{options['path']} has {len(names)} names, and nc is {options['nc']!r}. Correct one.")
         return {key: str(names[key]) for key in sorted(names)}
-    if isinstance(names, list):
-        return dict(enumerate(map(str, names)))
     for path in _lists(root):
         return dict(enumerate(read_class_file(path)))
     raise InputError(
