@@ -20,6 +20,7 @@ from mmengine.registry import (
     DATA_SAMPLERS,
     DATASETS,
     EVALUATOR,
+    FUNCTIONS,
     HOOKS,
     LOG_PROCESSORS,
     LOOPS,
@@ -52,6 +53,7 @@ _TYPES: tuple[tuple[str, tuple[Registry, ...]], ...] = (
     ("*_dataloader.**.pipeline.*", (TRANSFORMS,)),
     ("*_dataloader.sampler", (DATA_SAMPLERS,)),
     ("*_dataloader.batch_sampler", (DATA_SAMPLERS,)),
+    ("*_dataloader.collate_fn", (FUNCTIONS,)),
     ("*_evaluator", (METRICS, EVALUATOR)),
     ("*_evaluator.*", (METRICS, EVALUATOR)),
     ("optim_wrapper", (OPTIM_WRAPPERS,)),
@@ -70,11 +72,14 @@ _TYPES: tuple[tuple[str, tuple[Registry, ...]], ...] = (
     ("visualizer.vis_backends.*", (VISBACKENDS,)),
 )
 
-_MODEL_PARTS = (("model.**", (MODELS, TASK_UTILS)),)  # an unknown one is said when the model is built
+# An unknown one is said when the model is built.
+_MODEL_PARTS = tuple((place, (MODELS, TASK_UTILS)) for place in ("model.**", "data_preprocessor.**"))
 
 # Registries of classes that take what their signature says, and nothing else.
-_BY_SIGNATURE = {METRICS, EVALUATOR, HOOKS, DATASETS, TRANSFORMS, DATA_SAMPLERS, LOOPS}
-_OF_EVERY = ("type", "_scope_", "priority")
+_BY_SIGNATURE = {METRICS, EVALUATOR, HOOKS, DATASETS, TRANSFORMS, DATA_SAMPLERS, FUNCTIONS, LOOPS}
+_PACKAGES = ("mmengine", "mmcv", "mmdet", "mmseg", "maxvit_dense")
+_HANDED_OVER = (".backbone", ".network", ".custom_keys")  # to networks, which refuse others; names of parameters
+_OF_EVERY = ("type", "_scope_", "priority", "num_batch_per_epoch")
 
 # What takes entries as its arguments without being registered.
 _TAKERS: tuple[tuple[str, Callable], ...] = (
@@ -168,7 +173,7 @@ def wrong_arguments(content: Mapping[str, Any], scope: str | None) -> Iterator[t
     """Values of another type than their parameter's, and arguments that nothing in a class asks for."""
     for pattern, taker in _TAKERS:
         for key, entry in entries(content, pattern):
-            yield from _held_against(key, entry, taker, False)
+            yield from _held_against(key, entry, taker, taker is DataLoader)
     for key, taker, registries in _takers(content, scope):
         entry = next(value for _, value in entries(content, key))
         yield from _held_against(key, entry, taker, set(registries) <= _BY_SIGNATURE)
@@ -183,16 +188,21 @@ def _takers(content: Mapping[str, Any], scope: str | None) -> Iterator[tuple[str
 
 
 def unread_keys(content: Mapping[str, Any], new: Iterable[str], scope: str | None) -> Iterator[tuple[str, str]]:
-    """Of ``new`` keys, those in a plain dictionary that nothing built of the entry around it mentions in its source.
+    """Of ``new`` keys, those that nothing built of the entry around them mentions in its source.
 
-    Such are ``model.test_cfg``, ``data_prefix``, ``paramwise_cfg``: their keys are read while a part works, or are not.
+    Keys of a plain dictionary (``model.test_cfg``, ``data_prefix``, ``paramwise_cfg``) are read while a part works, or
+    not at all; and some classes drop arguments that they do not know.
     """
     parts = {key: taker for key, taker, _ in _takers(content, scope)}
     for key in new:
         around, _, name = key.rpartition(".")
         owner = next((part for part in _enclosing(around) if part in parts), None)
-        if owner in (None, around) or around.endswith(".custom_keys"):  # its signature's matter; parameters' names
+        if owner is None or around.endswith(_HANDED_OVER):
             continue
+        if owner == around:
+            known, takes_others = _parameters(parts[owner])
+            if not takes_others or name in known or parts[owner].__module__.partition(".")[0] not in _PACKAGES:
+                continue  # building it says so; others may hand on what they do not know
         takers = [taker for part, taker in parts.items() if f"{part}.".startswith(f"{owner}.")]
         if owner == "optim_wrapper":
             kind = content[owner].get("constructor") or "DefaultOptimWrapperConstructor"
@@ -230,7 +240,8 @@ def _held_against(key: str, entry: Any, taker: Callable, by_signature: bool) -> 
         place = f"{key}.{name}" if key else name
         kinds = known.get(name, ())
         if by_signature and not takes_others and name not in known and name not in _OF_EVERY:
-            if not any(name in _words(kind.__module__) for kind in inspect.getmro(taker)):  # else popped from **kwargs
+            owners = inspect.getmro(taker) if isinstance(taker, type) else (taker,)
+            if not any(name in _words(owner.__module__) for owner in owners):  # else popped from **kwargs
                 yield place, f"{key}.{name} is read by nothing{is_it(name, known)}"
         elif kinds and not _is_one(value, kinds):
             words = dict.fromkeys(_WORDS[kind] for kind in kinds if kind in _WORDS) or [kinds[0].__name__]

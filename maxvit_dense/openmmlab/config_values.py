@@ -261,18 +261,20 @@ _READ = {"custom_imports", "default_scope", "total_batch_size", "sync_bn", "stra
     "model_wrapper_cfg",
     "activation_checkpointing",
     "efficient_conv_bn_eval",
+    "data_preprocessor",
     "tta_model",
     "tta_pipeline",
     "tta_cfg",
 }
 
 
-def check_values(cfg: Config, new: Sequence[str]) -> None:
+def check_values(cfg: Config, given: Iterable[str], new: Sequence[str]) -> None:
     """Hold a config's values against ``RULES`` and the registries.
 
     Args:
         cfg: with the entries of the command line merged in.
-        new: dotted names of those that it had not without them.
+        given: dotted names of these.
+        new: of those that it had not without them.
 
     Raises:
         InputError: naming each entry, what it is and what it may be; an entry of the command line that nothing reads;
@@ -280,7 +282,7 @@ def check_values(cfg: Config, new: Sequence[str]) -> None:
     """
     content = dict(cfg.items())
     scope = cfg.get("default_scope") if isinstance(cfg.get("default_scope"), str) else None
-    faults = dict(_unread(new))
+    faults = dict(_unread(given, "data_preprocessor" in content["model"]))
     judged = set()  # by the table: some signatures' types are narrower than what works
     for pattern, (check, words) in RULES:
         for key, value in entries(content, pattern):
@@ -374,10 +376,11 @@ def _holds(found: Any, value: Any) -> bool:
     return found == value
 
 
-def _unread(new: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """New entries that nothing reads; launcher and cfg are never a config's to give."""
+def _unread(given: Iterable[str], has_preprocessor: bool) -> Iterator[tuple[str, str]]:
+    """Entries that nothing reads, as a config's own variables; launcher and cfg are never a config's to give."""
     known = (set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg", "launcher"}) | _READ
-    for key in new:
+    known -= {"data_preprocessor"} if has_preprocessor else set()  # which is for models without
+    for key in given:
         name = key.partition(".")[0]
         if name not in known:
             yield key, f"nothing reads an entry {name}{is_it(name, known)}"

@@ -241,7 +241,7 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
     absent = [key for key in required if not cfg.get(key)]
     if absent:
         raise InputError(f"Config {path} has no {', '.join(absent)}; it needs {', '.join(required)}.")
-    check_values(cfg, new)
+    check_values(cfg, overrides or {}, new)
     check_phases(cfg)
     if any(key.partition(".")[0] == "custom_imports" for key in overrides or {}) and cfg.custom_imports:
         with building("custom_imports", cfg.custom_imports, "imported"):  # those of the file are by now

@@ -95,7 +95,7 @@ EVERY = [
     ("train_dataloader.sampler.type=Nope", r"train_dataloader\.sampler\.type is 'Nope', which is not registered"),
     ("train_dataloader.dataset.type=Nope", r"train_dataloader\.dataset\.type is 'Nope', which is not registered"),
     ("val_dataloader.sampler.type=DefaultSamplr", "near it are .*DefaultSampler"),
-    ("train_dataloader.collate_fn.type=Nope", "train_dataloader cannot be built"),
+    ("train_dataloader.collate_fn.type=Nope", r"collate_fn\.type is 'Nope', which is not registered"),
     ("default_hooks.timer.type=Nope", r"default_hooks\.timer\.type is 'Nope', which is not registered"),
     ("default_hooks.logger.type=LoggerHok", "near it are .*LoggerHook"),
     ("train_cfg.type=Nope", r"train_cfg\.type is 'Nope', which is not registered"),
@@ -163,6 +163,7 @@ EVERY = [
     ("env_cfg.dist_cfg.nope=1", r"env_cfg\.dist_cfg is .*: give a dict of backend"),
     ("env_cfg.mp_cfg.nope=1", r"env_cfg\.mp_cfg is .*: give a dict of mp_start_method"),
     ("optim_wrapper.paramwise_cfg.nope=1", r"paramwise_cfg\.nope is read by nothing"),
+    ("test_dataloader.nope=1", r"test_dataloader\.nope is read by nothing"),
     ("test_cfg.nope=1", r"test_cfg\.nope is read by nothing"),
     ("test_dataloader.dataset.nope=1", r"test_dataloader\.dataset\.nope is read by nothing"),
     # What something else decides.
@@ -249,6 +250,8 @@ DETECTOR = [
     ("model.roi_head=5", r"model\.roi_head is 5: give a dict"),
     ("model.roi_head.bbox_head.type=Nope", "Nope is not in the"),
     ("model.rpn_head.anchor_generator.type=Nope", "Nope is not in the"),
+    ("model.rpn_head.bbox_coder.nope=1", r"bbox_coder\.nope is read by nothing"),
+    ("model.train_cfg.rpn.sampler.nope=1", r"sampler\.nope is read by nothing"),
     ("model.test_cfg.rcnn.nope=1", r"model\.test_cfg\.rcnn\.nope is read by nothing"),
     ("model.test_cfg.rcnn.nms.nope=1", r"rcnn\.nms\.nope"),
     ("model.train_cfg.rpn.nope=1", r"model\.train_cfg\.rpn\.nope is read by nothing"),
@@ -271,6 +274,9 @@ DETECTOR = [
 ]
 
 SEGMENTOR = [
+    ("train_pipeline.2.scale=(5,5)", "nothing reads an entry train_pipeline"),
+    ("train_dataloader.dataset.img_suffix=.nope", r"img_suffix='\.nope' would be 'left out'"),
+    ("train_dataloader.dataset.ann_file=absent.txt", r"ann_file='absent\.txt' would be"),
     ("val_evaluator.nope=5", r"val_evaluator\.nope is read by nothing"),
     ("val_evaluator.iou_metrics=[nope]", r"iou_metrics is \['nope'\]: give a list, each one of mIoU"),
     ("val_evaluator.nan_to_num=abc", "nan_to_num is 'abc'"),
@@ -307,6 +313,7 @@ SEGMENTOR = [
 ]
 
 CLASSIFIER = [
+    ("default_hooks.ema.nope=1", r"ema\.nope is read by nothing"),
     ("model.data_preprocessor.mixup.prob=5", r"mixup\.prob is 5: give a number from 0 to 1"),
     ("model.data_preprocessor.mixup.mode=nope", r"mixup\.mode is 'nope': give one of batch, pair, elem"),
     ("model.data_preprocessor.random_erasing.probability=7", r"random_erasing\.probability is 7"),
