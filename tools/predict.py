@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +86,20 @@ def main(argv: list[str] | None = None) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     from maxvit_dense.predict.images import find_images, is_stream
-    from maxvit_dense.predict.run import Folder, read_ahead, run, run_tiles
+    from maxvit_dense.predict.run import read_ahead, run, run_tiles, save_picture
 
     if is_stream(args.source):
         return _predict_stream(args)
-    pictures = None if args.pictures == "none" else Folder(Path(args.pictures))
-    items = find_images(args.source, leave_out=pictures and pictures.path)
+    pictures = None if args.pictures == "none" else Path(args.pictures)
+    items = find_images(args.source, leave_out=pictures)
     job = _job(args)
-    _prepare(job, args, items, [pictures.target(item) for item in items] if pictures else [])
-    job.show = pictures and pictures.add
+    _prepare(job, args, items, [pictures / item.name for item in items] if pictures else [])
+    job.show = pictures and partial(save_picture, pictures)
     if args.tile:
         progress = run_tiles(job, items, args.tile, args.overlap)
     else:
         progress = run(job, read_ahead(job, items), len(items))
-    _summary(job, progress, pictures and pictures.path)
+    _summary(job, progress, pictures)
     return 1 if job.unreadable else 0
 
 
@@ -108,7 +109,7 @@ def _predict_stream(args: argparse.Namespace) -> int:
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.predict.run import run
-    from maxvit_dense.predict.video import Film, Stream
+    from maxvit_dense.predict.video import Stream, film
 
     if args.tile or args.format in ("labelme", "labelstudio"):
         option = "--tile" if args.tile else f"--format {args.format}"
@@ -117,8 +118,7 @@ def _predict_stream(args: argparse.Namespace) -> int:
     job = _job(args)
     path = None if args.pictures == "none" else Path(args.pictures) / f"{stream.name}.mp4"
     _prepare(job, args, [], [path] if path else [], [stream.path])
-    with Film(path, stream.rate) if path else nullcontext() as film:
-        job.show = film and film.add
+    with film(path, stream.rate) if path else nullcontext() as job.show:
         progress = run(job, stream.frames(), stream.total)
     _summary(job, progress, path)
     if stream.broken_off:

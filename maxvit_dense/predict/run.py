@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -92,10 +93,9 @@ def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) 
 
 def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progress:
     """Predict images tile by tile, see ``tiles``; progress and speed are of tiles."""
-    opened = [(item, _open(job, item)) for item in items]
-    readable = [(item, image) for item, image in opened if image]
-    progress = Progress(sum(len(cut_tiles(image.size, tile, overlap)) for _, image in readable), "tiles")
-    for item, image in readable:
+    opened = [pair for item in items for pair in _read(job, item, partial(LargeImage, item.path))]
+    progress = Progress(sum(len(cut_tiles(image.size, tile, overlap)) for _, image in opened), "tiles")
+    for item, image in opened:
         try:
             result = predict_tiles(job.predictor, image, tile, overlap, job.batch, job.score, progress.add)
             _finish(job, item, image, result)
@@ -106,13 +106,6 @@ def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progr
     if job.writer:
         job.writer.close()
     return progress
-
-
-def _open(job: Job, item: Item) -> LargeImage | None:
-    try:
-        return LargeImage(item.path)
-    except InputError as error:
-        return job.cannot_read(item, error)
 
 
 def _finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
@@ -134,19 +127,11 @@ def _finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result
     job.show(picture, item)
 
 
-class Folder:
-    """Keeps pictures under the names of their images, in the format that the name tells."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def target(self, item: Item) -> Path:
-        return self.path / item.name
-
-    def add(self, picture: Image.Image, item: Item) -> None:
-        path = self.target(item)
-        with file_written_aside(path) as partial:
-            picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
+def save_picture(folder: Path, picture: Image.Image, item: Item) -> None:
+    """Under the name of its image, in the format that the name tells."""
+    path = folder / item.name
+    with file_written_aside(path) as partial:
+        picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
 
 
 def read_ahead(job: Job, items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray]]:
@@ -162,7 +147,8 @@ def read_ahead(job: Job, items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarr
             yield from _read(job, *waiting.popleft())
 
 
-def _read(job: Job, item: Item, read: Callable[[], np.ndarray]) -> Iterator[tuple[Item, np.ndarray]]:
+def _read(job: Job, item: Item, read: Callable[[], Any]) -> Iterator[tuple[Item, Any]]:
+    """The item with what ``read`` gives; without either where that cannot be read."""
     try:
         yield item, read()
     except InputError as error:

@@ -1,7 +1,8 @@
 """Frames of videos and webcams, and pictures as a video, by OpenCV."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,32 +71,23 @@ class Stream:
             self._capture.release()
 
 
-class Film:
-    """Takes pictures of one size, and is the file at ``path`` once it is closed; there is none before."""
+@contextmanager
+def film(path: Path, rate: float) -> Iterator[Callable[[Image.Image, Item], None]]:
+    """What takes pictures of one size, which are a video at ``path`` in the end; there is none before."""
+    cv2 = _opencv()
+    with file_written_aside(path) as partial:
+        named = partial.with_name(f"{partial.name}.mp4")  # OpenCV goes by the suffix
+        writer = cv2.VideoWriter()
 
-    def __init__(self, path: Path, rate: float):
-        self.path, self.rate = path, rate
-        self._aside: Any = None
-        self._film: Any = None
+        def add(picture: Image.Image, item: Item) -> None:
+            if not writer.isOpened():
+                writer.open(str(named), cv2.VideoWriter_fourcc(*"mp4v"), rate, picture.size)
+            writer.write(np.asarray(picture)[..., ::-1])
 
-    def __enter__(self) -> "Film":
-        self._aside = file_written_aside(self.path)
-        self._partial = self._aside.__enter__()
-        self._named = self._partial.with_name(f"{self._partial.name}.mp4")  # OpenCV goes by the suffix
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if self._film:
-            self._film.release()
         try:
-            if error[0] is None:
-                self._named.replace(self._partial)
+            yield add
+            writer.release()
+            named.replace(partial)
         finally:
-            self._named.unlink(missing_ok=True)
-            self._aside.__exit__(*error)
-
-    def add(self, picture: Image.Image, item: Item) -> None:
-        cv2 = _opencv()
-        if self._film is None:
-            self._film = cv2.VideoWriter(str(self._named), cv2.VideoWriter_fourcc(*"mp4v"), self.rate, picture.size)
-        self._film.write(np.asarray(picture)[..., ::-1])
+            writer.release()
+            named.unlink(missing_ok=True)

@@ -86,15 +86,11 @@ def _check_image(image: Any, index: int) -> np.ndarray:
     return image
 
 
-def _read_scores(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
-    return dict(scores=found["scores"][0])
-
-
 def _read_labels(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
     return dict(labels=found["labels"][0].astype(np.uint8 if len(card.classes) <= 256 else np.uint16))
 
 
-def _read_maps(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
+def _read_first(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:
     return {name: value[0] for name, value in found.items()}
 
 
@@ -109,7 +105,7 @@ def _read_objects(found: Result, image: np.ndarray, size: tuple[int, int], card:
 
 
 _READERS = dict(
-    classification=_read_scores, detection=_read_objects, segmentation=_read_labels, features=_read_maps
+    classification=_read_first, detection=_read_objects, segmentation=_read_labels, features=_read_first
 )
 
 
