@@ -79,7 +79,7 @@ spec.loader.exec_module(mmcv_ops)
 def run_python(script, *extra_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (*extra_path, ROOT)))}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
 
