@@ -122,7 +122,12 @@ def test_classes_that_cannot_be_adopted_are_refused(configs, own_coco, tmp_path,
 
 def test_each_annotation_file_is_opened_once_before_the_first_step(configs, own_coco, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr("json.load", lambda stream: opened.append(Path(stream.name).name) or json.loads(stream.read()))
+
+    def load(stream):
+        opened.append(Path(getattr(stream, "name", "results in memory")).name)
+        return json.loads(stream.read())
+
+    monkeypatch.setattr("json.load", load)
     cfg = run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), work_dir=str(tmp_path / "work"))
     run.build_runner(cfg).val_loop  # noqa: B018, builds the evaluator
     annotations = sorted(name for name in opened if name.startswith("instances"))

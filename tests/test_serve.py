@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import socket
 import threading
 
 import numpy as np
@@ -60,6 +61,20 @@ def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert command(["run"]) == 2
     assert 'pip install "maxvit_dense[serve]"' in capsys.readouterr().err
+
+
+def test_a_place_where_no_page_can_be_is_told_before_the_model_is_read(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert command(["run", "--port", port]) == 2
+    said = capsys.readouterr().err
+    assert f"127.0.0.1:{port}" in said and said.count("\n") == 1
+    for option in (["--port", "99999"], ["--limit", "0"]):
+        with pytest.raises(SystemExit):
+            command(["run", *option])
 
 
 def test_the_page_answers_on_this_machine_alone_and_refuses_large_files(predictor, image, tmp_path, monkeypatch):

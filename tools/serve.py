@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -29,11 +30,22 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 after an interrupt, 2 the input cannot be used."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if not 0 < args.port < 65536 or args.limit < 1:
+        parser.error("--port lies between 1 and 65535, --limit is 1 or more")
     if importlib.util.find_spec("gradio") is None:
         print('serve: this needs gradio: pip install "maxvit_dense[serve]"', file=sys.stderr)
         return 2
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in args.host else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one closed just now is no hindrance
+            probe.bind((args.host, args.port))
+    except OSError as error:
+        print(f"serve: no page can be at {args.host}:{args.port} ({error}). Give another --port.", file=sys.stderr)
+        return 2
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab.predictor import load
@@ -48,11 +60,7 @@ def main(argv: list[str] | None = None) -> int:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads; read as gradio is imported
         from maxvit_dense.openmmlab.page import serve
 
-        try:
-            serve(predictor, Path(args.checkpoint or args.config).name, args.host, args.port, args.limit)
-        except OSError as error:  # the port is taken
-            print(f"serve: {error}", file=sys.stderr)
-            return 2
+        serve(predictor, Path(args.checkpoint or args.config).name, args.host, args.port, args.limit)
     return 0
 
 
