@@ -339,7 +339,7 @@ def test_a_fault_outside_the_sample_stops_training_by_name(config, own, tmp_path
 
 
 def test_an_image_that_a_data_worker_cannot_read_stops_training_by_name(config, own, tmp_path, capfd, monkeypatch):
-    path = own / "images/train/1.jpg"
+    path = own / "images/train/2.jpg"  # the first two are read before a worker is
     cut(path)
     monkeypatch.setattr(checks, "header_faults", lambda images: [])
     options = ["--work-dir", str(tmp_path / "work"), "--cfg-options", "train_dataloader.num_workers=1"]
