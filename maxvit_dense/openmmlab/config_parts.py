@@ -197,7 +197,7 @@ def unread_keys(content: Mapping[str, Any], new: Iterable[str], scope: str | Non
     for key in new:
         around, _, name = key.rpartition(".")
         owner = next((part for part in _enclosing(around) if part in parts), None)
-        if owner is None or around.endswith(_HANDED_OVER):
+        if owner is None or name == "type" or around.endswith(_HANDED_OVER):
             continue
         if owner == around:
             known, takes_others = _parameters(parts[owner])

@@ -188,6 +188,7 @@ RULES: tuple[tuple[str, _Rule], ...] = (
     ("*_dataloader.dataset.transform.*prob", _PROBABILITY),
     ("*_dataloader.dataset.transform.color_jitter", optional(alone_or_several(number(0)))),
     ("*_evaluator", optional(mappings(single=True))),
+    ("*_evaluator.**.iou_thrs", optional(alone_or_several(_PROBABILITY))),
     ("*_evaluator.**.iou_metrics", several(one_of("mIoU", "mDice", "mFscore"))),
     ("*_evaluator.**.collect_device", one_of("cpu", "gpu")),
     ("optim_wrapper.optimizer", mapping()),
@@ -253,7 +254,7 @@ RULES: tuple[tuple[str, _Rule], ...] = (
 
 _ABSENT = object()
 # What is put in the place of a name or a number and does the same with it.
-_REPLACED = ("type", "base_batch_size", "sync_bn")
+_REPLACED = ("type", "base_batch_size", "sync_bn", "init_cfg", "init_cfg.head")
 
 # Entries that are read where they stand, besides the Runner's arguments.
 _READ = {"custom_imports", "default_scope", "total_batch_size", "sync_bn", "strategy", "runner_type", "compile"} | {

@@ -289,7 +289,6 @@ SEGMENTOR = [
     ("model.test_cfg=5", r"model\.test_cfg is 5"),
     ("model.test_cfg.nope=1", r"model\.test_cfg\.nope is read by nothing"),
     ("model.decode_head.loss_decode=[]", r"decode_head\.loss_decode is \[\]: give a loss"),
-    ("model.decode_head.loss_decode={}", "loss_decode"),
     ("train_dataloader.dataset.data_prefix.nope=x", r"data_prefix\.nope is read by nothing"),
     ("train_dataloader.dataset.data_prefix.img_path=absent", "absent"),
     ("train_dataloader.dataset.metainfo.nope=x", r"metainfo\.nope is read by nothing"),
