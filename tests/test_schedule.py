@@ -109,6 +109,14 @@ def test_what_cfg_options_give_stands(fitted):
     assert cfg.optim_wrapper.optimizer.lr == 1e-4
 
 
+def test_the_checkpoints_of_cfg_options_stand_beside_a_fitted_length(fitted):
+    given = dict(interval=5, save_best="coco/bbox_mAP")
+    overrides = {f"default_hooks.checkpoint.{key}": value for key, value in given.items()}
+    cfg = fitted(dict(MASKRCNN, default_hooks=dict(checkpoint=given)), 293, overrides=overrides)
+    assert (cfg.train_cfg.max_epochs, cfg.train_cfg.val_interval) == (21, 1)
+    assert {key: cfg.default_hooks.checkpoint[key] for key in given} == given
+
+
 def test_epochs_and_rate_of_the_command_line(fitted):
     cfg = fitted(MASKRCNN, 293, own_data=False, epochs=48, lr=3e-4)
     assert (cfg.train_cfg.max_epochs, cfg.param_scheduler[1].milestones) == (48, [32, 44])

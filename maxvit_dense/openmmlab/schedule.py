@@ -28,6 +28,7 @@ _PATIENCE = _EVALUATIONS // 2
 # Of these, the noise of a step grows with the root of the batch, not with the batch (arXiv 2205.10287).
 _ADAPTIVE = ("Adam", "AdamW", "NAdam", "RAdam", "Lamb")
 _BY_HAND = ("train_cfg", "param_scheduler")
+_CHECKPOINT = "default_hooks.checkpoint"
 
 _logger = logging.getLogger(__name__)
 
@@ -78,8 +79,8 @@ def fit_schedule(
     said = []
     by_hand = any(key.split(".")[0] in _BY_HAND for key in given)
     if epochs or (fits and not by_hand):
-        said = _set_length(cfg, epochs)
-        if fits:
+        said = _set_length(cfg, epochs, keep_interval=f"{_CHECKPOINT}.interval" in given)
+        if fits and not any(f"{_CHECKPOINT}.{key}" in given for key in ("save_best", "rule")):
             said += _watch(cfg)
     if lr:
         cfg.optim_wrapper.optimizer.lr = lr
@@ -121,8 +122,8 @@ def _count_images(cfg: Config) -> int:
         return len(training_set(cfg.train_dataloader.dataset, counted=True))
 
 
-def _set_length(cfg: Config, epochs: int | None) -> list[str]:
-    """Set the train loop, the schedulers and the intervals; what was set, in words."""
+def _set_length(cfg: Config, epochs: int | None, keep_interval: bool) -> list[str]:
+    """Set the train loop, the schedulers and the intervals, or not that of checkpoints; what was set, in words."""
     loop = cfg.train_cfg
     key = next((key for key in ("max_epochs", "max_iters") if key in loop), None)
     if key is None:
@@ -138,13 +139,14 @@ def _set_length(cfg: Config, epochs: int | None) -> list[str]:
     loop.pop("dynamic_intervals", None)
     checkpoint = cfg.setdefault("default_hooks", ConfigDict()).setdefault("checkpoint", ConfigDict())
     checkpoint.setdefault("type", "CheckpointHook")
-    checkpoint.update(interval=interval, by_epoch=counts_epochs)
+    saved = checkpoint.interval if keep_interval else interval
+    checkpoint.update(interval=saved, by_epoch=counts_epochs)
     warm_up = _fit_schedulers(cfg, old, loop[key], iterations, counts_epochs)
     return [
         f"{images} images, {_batch(cfg) * _accumulated(cfg)} a step",
         f"{iterations} iterations ({iterations / per_epoch:.4g} epochs)",
         *([f"{warm_up} of warm-up"] if warm_up else []),
-        f"evaluation and checkpoint every {interval} {'epochs' if counts_epochs else 'iterations'}",
+        f"evaluation every {interval}, a checkpoint every {saved} {'epochs' if counts_epochs else 'iterations'}",
     ]
 
 
