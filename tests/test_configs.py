@@ -48,7 +48,8 @@ DENSE = [path for path in CONFIGS if "pretrain_" not in path.stem and "finetune_
 LAYOUTS = dict(mmdet="coco", mmseg="ade/ADEChallengeData2016")  # of the sample data, by a config's default scope
 # A step of one of each kind. Sizes differ in plain values alone, held against each other on tensors without values;
 # a peer's step in a detector is its step in a segmentor.
-STEPS = [path for path in DENSE if not re.search(r"_maxvit_[sb]_|_640_|upernet_(?!maxvit)", path.stem)]
+# One of each kind; residual branches of ResNet and ConvNeXt that start at zero have no gradient in the first step.
+STEPS = [p for p in DENSE if not re.search(r"_maxvit_[sb]_|_640_|upernet_(?!maxvit)|atss_(resnet|convnext)", p.stem)]
 # Ours, the installed package's, and where they differ: the backbone, widths and rules of decay by parameter aside.
 RECIPES = {
     "maxvit_t_1x": ("maskrcnn_maxvit_t_coco", mmdet, "swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco", ()),
@@ -104,7 +105,7 @@ def test_no_helper_is_left_in_a_resolved_config(path, tmp_path, monkeypatch):
 @pytest.mark.parametrize("path", CONFIGS, ids=by_stem)
 def test_what_looks_for_wrong_values_finds_none(path):
     cfg = Config(load(path))
-    check_values(cfg, None, cfg.keys())
+    check_values(cfg, (), ())
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_what_looks_for_wrong_values_finds_none(path):
 )
 def test_nor_does_it_in_configs_of_the_installed_packages_that_stretch_their_signatures(package, name):
     cfg = Config.fromfile(Path(package.__file__).parent / f".mim/configs/{name}.py")
-    check_values(cfg, None, cfg.keys())
+    check_values(cfg, (), ())
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=by_stem)

@@ -283,7 +283,8 @@ def check_values(cfg: Config, given: Iterable[str], new: Sequence[str]) -> None:
     """
     content = dict(cfg.items())
     scope = cfg.get("default_scope") if isinstance(cfg.get("default_scope"), str) else None
-    faults = dict(_unread(given, "data_preprocessor" in content["model"]))
+    has_preprocessor = isinstance(content["model"], Mapping) and "data_preprocessor" in content["model"]
+    faults = dict(_unread(given, has_preprocessor))
     judged = set()  # by the table: some signatures' types are narrower than what works
     for pattern, (check, words) in RULES:
         for key, value in entries(content, pattern):
