@@ -26,6 +26,19 @@ def test_a_linear_layer_is_one_launch_of_known_bytes_and_operations():
     assert launch.operations == counter.counts.operations == 2 * 4 * 8 * 16
 
 
+@pytest.mark.parametrize("groups", [1, 8], ids=["full", "depthwise"])
+def test_each_gradient_of_a_convolution_has_the_operations_of_the_convolution(groups):
+    layer, x = nn.Conv2d(8, 8, 3, padding=1, groups=groups), torch.randn(2, 8, 5, 6, requires_grad=True)
+    with Counter() as counter:
+        layer(x).sum().backward()
+    products = 2 * (2 * 8 * 5 * 6) * (8 // groups * 9)
+    assert counter.counts.operations == 3 * products
+    x.requires_grad_(False)
+    with Counter() as counter:
+        layer(x).sum().backward()
+    assert counter.counts.operations == 2 * products
+
+
 def test_views_and_room_are_no_launches_and_what_is_expanded_counts_once():
     x = torch.randn(2, 3)
     with Counter() as counter:
@@ -91,14 +104,17 @@ def test_a_gpu_that_is_not_there_runs_fused_attention_and_half_precision():
     assert {launch.dtype for launch in counts.launches if launch.name == "mm"} == {torch.bfloat16}
 
 
-def test_operations_of_the_cpu_path_are_those_of_pytorchs_counter():
+def test_operations_of_the_cpu_path_are_those_of_pytorchs_counter_and_training_has_three_times_as_many():
     from torch.utils.flop_counter import FlopCounterMode
 
-    row = rows.parse_row("maxvit_mini train batch=2 size=48")
+    row = rows.parse_row("maxvit_mini batch=2 size=48")
     network = count.worker.build(row)
     with FlopCounterMode(display=False) as theirs:
-        count.worker.run_network(network, torch.randn(2, 3, 48, 48), True).backward()
-    assert count.count(row).operations == theirs.get_total_flops()
+        count.worker.run_network(network, torch.randn(2, 3, 48, 48), False)
+    once = theirs.get_total_flops()
+    assert count.count(row).operations == once
+    trained = count.count(rows.parse_row("maxvit_mini train batch=2 size=48")).operations
+    assert 2.95 < trained / once < 3  # the images themselves need no gradient
 
 
 def test_recomputation_keeps_less_and_launches_more():

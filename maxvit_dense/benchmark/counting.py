@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import conv_flop_count, flop_registry
 
 _aten = torch.ops.aten
 
@@ -144,11 +144,22 @@ class Counter(TorchDispatchMode):
 def _measured(func, args, kwargs, result, given: list[Tensor], made: list[Tensor]) -> Operator:
     places = zip(args, func._schema.arguments, strict=False)
     targets = {id(given) for given, argument in places if argument.is_write}
-    count = flop_registry.get(func.overloadpacket)
-    operations = count(*args, **kwargs, out_val=result) if count else 0
+    operations = _operations(func, args, kwargs, result)
     read = [t for t in given if not (func in _OVERWRITES and id(t) in targets)]
     if func in _GATHERS:
         read = [*given[1:], *made]
     written = made or [t for t in given if id(t) in targets]
     kind = next((t.dtype for t in given if t.is_floating_point()), torch.float32)
     return Operator(func.overloadpacket.__name__, _bytes(read), _bytes(written), operations, kind)
+
+
+def _operations(func, args, kwargs, result) -> int:
+    """By PyTorch's counter, but for a convolution's backward pass, where that one ignores groups.
+
+    Each gradient that is wanted, of the image and of the weight, has the products of the convolution itself.
+    """
+    if func is _aten.convolution_backward.default:
+        gradient, image, weight, transposed, wanted = args[0], args[1], args[2], args[7], args[10]
+        return sum(wanted[:2]) * conv_flop_count(image.shape, weight.shape, gradient.shape, transposed=transposed)
+    count = flop_registry.get(func.overloadpacket)
+    return count(*args, **kwargs, out_val=result) if count else 0
