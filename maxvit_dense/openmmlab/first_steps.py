@@ -39,6 +39,9 @@ def take_first_steps(cfg: Config, model: nn.Module, loaders: Mapping[str, DataLo
     """
     model = revert_sync_batchnorm(model).to(get_device())  # as the Runner, where one process has no others
     exact_batches.attach(model)
+    with torch.no_grad():
+        for parameter in model.parameters():  # some hold whatever lay in memory until init_weights: DINO's level_embed
+            parameter.copy_(parameter.nan_to_num(0.0, 0.0, 0.0).clamp(-1, 1))
     with quietly(), random_state_kept(), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         for phase, loader in loaders.items():
             with building(f"The first images of {phase}_dataloader.dataset", _steps(cfg, phase), "prepared"):
