@@ -82,9 +82,8 @@ def _mask_faults(data: DataSet) -> Iterator[_Stage]:
     yield folder, found({"empty split": [] if images else [f"{folder}, of the {data.phase} set"]})
     masks = [(record["img_path"], record["seg_map_path"]) for record in records if record.get("seg_map_path")]
     unmasked = absent_files(mask for _, mask in masks)
-    for fault in found({"outside image": outside_files(images, folder)}):
-        _logger.warning("%s: %s", folder, fault)
-    yield folder, found({"absent image": absent_files(images), "missing mask": unmasked})
+    outside = outside_files(images, folder)
+    yield folder, found({"outside image": outside, "absent image": absent_files(images), "missing mask": unmasked})
     if reads_as_usual(data.pipeline):
         yield folder, header_faults(dict.fromkeys(images))
         if masks and reader.metainfo.get("classes"):
