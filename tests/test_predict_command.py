@@ -3,7 +3,7 @@
 import importlib
 import json
 import os
-from threading import current_thread, main_thread
+from threading import Event
 
 import numpy as np
 import pytest
@@ -73,13 +73,33 @@ def test_an_unreadable_image_is_named_and_the_rest_goes_on(predict, photos, tmp_
 
 @pytest.mark.parametrize("threads", [0, 10**6])
 def test_work_is_beside_the_network_only_where_that_leaves_a_core(predict, photos, tmp_path, monkeypatch, threads):
-    wrote, add = [], write.YoloText.add
-    monkeypatch.setattr(write.YoloText, "add", lambda *args: (wrote.append(current_thread()), add(*args)))
+    beside, last, running, wrote = [], Event(), Event(), Event()
+
+    def add(writer, item, *result):
+        if not threads:
+            assert last.wait(60)  # the first image is written while the others are predicted
+        beside.append(running.is_set())
+        wrote.set()
+        return write_text(writer, item, *result)
+
+    def answer(model, images):
+        running.set()
+        if len(images) == 2:
+            last.set()
+            assert threads or wrote.wait(60)
+        found = boxes(model, images)
+        running.clear()
+        return found
+
+    write_text, boxes = write.YoloText.add, Boxes.__call__
+    monkeypatch.setattr(write.YoloText, "add", add)
+    monkeypatch.setattr(Boxes, "__call__", answer)
     monkeypatch.setattr(Boxes, "threads", threads, raising=False)
+    Image.new("RGB", (64, 48)).save(photos / "3.png")
     (photos / "0.jpg").write_bytes(b"no image")
-    assert predict(photos, "--out", "labels", "--format", "yolo", "--batch", "2") == 1
-    assert files(tmp_path / "labels") == ["1.txt", "classes.txt", "deep/2.txt"]
-    assert len(wrote) == 2 and all((thread is main_thread()) == bool(threads) for thread in wrote)
+    assert predict(photos, "--out", "labels", "--format", "yolo") == 1
+    assert files(tmp_path / "labels") == ["1.txt", "3.txt", "classes.txt", "deep/2.txt"]
+    assert len(beside) == 3 and (not any(beside) if threads else beside[0])
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -214,6 +234,22 @@ def test_a_webcam_ends_with_an_interrupt_and_keeps_what_it_saw(predict, tmp_path
     assert predict("0", "--out", "labels", "--format", "yolo") == 0
     assert files(tmp_path / "labels") == ["classes.txt", *(f"webcam0/{i:06d}.txt" for i in range(1, 5))]
     assert files(tmp_path / "predictions") == ["webcam0.mp4"]
+
+
+def test_an_interrupt_of_the_network_keeps_what_a_webcam_or_a_video_showed(predict, tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", frames=9)
+    answer, calls = Boxes.__call__, []
+
+    def interrupted(model, images):
+        calls.append(images)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return answer(model, images)
+
+    monkeypatch.setattr(Boxes, "__call__", interrupted)
+    assert predict("clip.mp4", "--out", "found.json") == 0
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 4
+    assert files(tmp_path / "predictions") == ["clip.mp4"]
 
 
 def test_videos_that_cannot_be_used_are_refused(predict, tmp_path, capsys):

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     from maxvit_dense.predict.images import find_images, is_stream
-    from maxvit_dense.predict.run import read_ahead, run, run_tiles, save_picture
+    from maxvit_dense.predict.run import run, run_tiles, save_picture
 
     if is_stream(args.source):
         return _predict_stream(args)
@@ -98,7 +98,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.tile:
         progress = run_tiles(job, items, args.tile, args.overlap)
     else:
-        progress = run(job, read_ahead(job, items), len(items))
+        progress = run(job, items, len(items))
     _summary(job, progress, pictures)
     return 1 if job.unreadable else 0
 
@@ -116,6 +116,7 @@ def _predict_stream(args: argparse.Namespace) -> int:
         raise InputError(f"{option} is for images. Cut the video into images, or leave it out.")
     stream = Stream(args.source, args.frames)
     job = _job(args)
+    job.stream = True
     path = None if args.pictures == "none" else Path(args.pictures) / f"{stream.name}.mp4"
     _prepare(job, args, [], [path] if path else [], [stream.path])
     with film(path, stream.rate) if path else nullcontext() as job.show:

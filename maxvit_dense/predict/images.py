@@ -22,6 +22,10 @@ class Item(NamedTuple):
     name: str
     path: Path
 
+    def read(self) -> np.ndarray:
+        """Its pixels, see ``read_image``."""
+        return read_image(self.path)
+
 
 def is_stream(source: str) -> bool:
     """Whether a source is a video or a webcam's number."""

@@ -2,9 +2,8 @@
 
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -17,11 +16,14 @@ from PIL import Image
 from ..errors import InputError, listed
 from ..files import file_written_aside
 from .draw import draw
-from .images import Item, read_image
+from .images import Item
 from .progress import Progress
 from .results import Result, count, kind, pieces, select
 from .tiles import OVERVIEW, LargeImage, cut_tiles, predict_tiles, shrink
 from .write import Writer
+
+_AT_ONCE = 2  # images at least that are read, and that are drawn, in one go
+Found = tuple[Item, "np.ndarray | LargeImage", Result]
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Job:
         batch: images at once.
         score: least score of a detector's objects.
         labels: of the classes that count; None for all.
+        stream: the images are of a video, whose pictures have an order, and which an interrupt may end.
         show: takes each picture with its item; None where no pictures are wanted.
         writer: of results; None for none.
         unreadable: what could not be read, filled by :func:`run`.
@@ -44,6 +47,7 @@ class Job:
     batch: int = 1
     score: float = 0.5
     labels: Sequence[int] | None = None
+    stream: bool = False
     show: Callable[[Image.Image, Item], None] | None = None
     writer: Writer | None = None
     unreadable: list[str] = field(default_factory=list)
@@ -51,44 +55,61 @@ class Job:
     done: int = 0
 
     @property
-    def beside(self) -> int:
-        """Batches that are read, and that are drawn, while one is predicted.
+    def in_turns(self) -> bool:
+        """Whether the network's own threads take every core, so that work beside it would stop them.
 
-        None where the network's own threads take every core: they wait for each other many times an image, so that a
-        thread beside two of them took 1.6 times as long from them as the same work after them (MaxViT-mini, 2 cores).
+        They wait for each other many times an image: a thread beside two of them took 1.6 times as long from them as
+        the same work after them (MaxViT-mini, 2 cores).
         """
-        return 0 if getattr(self.predictor, "threads", 0) >= (os.cpu_count() or 1) else 2
+        return getattr(self.predictor, "threads", 0) >= (os.cpu_count() or 1)
 
     def cannot_read(self, item: Item, error: InputError) -> None:
         self.unreadable.append(item.name)
         print(f"predict: {error}", file=sys.stderr)
 
 
-def run(job: Job, images: Iterator[tuple[Item, np.ndarray]], total: int | None) -> Progress:
+def run(job: Job, items: Iterable[Item], total: int | None) -> Progress:
     """Predict images.
 
-    One thread draws and writes, image after image, while the next ones are predicted (``Job.beside``).
+    Two threads read the next ones, draw and write the last ones while some are predicted, or between two calls of the
+    network (``Job.in_turns``).
 
     Returns:
         How many were done, and how fast.
     """
-    progress, unfinished = Progress(total), deque()
-    with ThreadPoolExecutor(1) as pool:
-        while batch := list(islice(images, job.batch)):
-            while len(unfinished) > job.beside * job.batch:
-                unfinished.popleft().result()
-            for (item, image), result in _predicted(job, batch):
-                if job.beside:
-                    unfinished.append(pool.submit(_finish, job, item, image, result))
+    progress, items, at_once, behind = Progress(total), iter(items), max(job.batch, _AT_ONCE), []
+    with ThreadPoolExecutor(1 if job.stream else 2) as pool:
+
+        def next_ones() -> list[tuple[Item, Future]]:
+            return [(item, pool.submit(item.read)) for item in islice(items, at_once)]
+
+        try:
+            ahead = next_ones()
+            while ahead:
+                batch = [pair for item, read in ahead for pair in _read(job, item, read.result)]
+                if job.in_turns:
+                    _finished(behind)
                 else:
-                    _finish(job, item, image, result)
-            progress.add(len(batch))
-        while unfinished:
-            unfinished.popleft().result()
+                    ahead = next_ones()
+                found = _predicted(job, batch)
+                _finished(behind)
+                behind = [pool.submit(_write, job, found)] + [pool.submit(_show, job, *one) for one in found]
+                progress.add(len(batch))
+                if job.in_turns:
+                    ahead = next_ones()
+        except KeyboardInterrupt:
+            if not job.stream:
+                raise
+        _finished(behind)
     progress.close()
     if job.writer:
         job.writer.close()
     return progress
+
+
+def _finished(tasks: Sequence[Future]) -> None:
+    for task in tasks:
+        task.result()
 
 
 def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progress:
@@ -98,7 +119,9 @@ def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progr
     for item, image in opened:
         try:
             result = predict_tiles(job.predictor, image, tile, overlap, job.batch, job.score, progress.add)
-            _finish(job, item, image, result)
+            found = item, image, _wanted(job, result)
+            _write(job, [found])
+            _show(job, *found)
         except InputError as error:
             job.cannot_read(item, error)
         image.close()
@@ -108,16 +131,23 @@ def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progr
     return progress
 
 
-def _finish(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
-    """Count, write and draw one image's result."""
+def _wanted(job: Job, result: Result) -> Result:
+    """What counts of one image's result, its masks cut once for the file and the picture."""
     result = select(result, job.score, job.labels)
-    if "masks" in result:  # cut once for the file and the picture
-        result["pieces"] = pieces(result)
-    if kind(result) == "detection":
-        job.objects = (job.objects or 0) + count(result)
-    if job.writer:
-        job.writer.add(item, image.size if isinstance(image, LargeImage) else image.shape[:2], result)
-    job.done += 1
+    return result | dict(pieces=pieces(result)) if "masks" in result else result
+
+
+def _write(job: Job, found: Sequence[Found]) -> None:
+    """Count and write, image after image."""
+    for item, image, result in found:
+        if kind(result) == "detection":
+            job.objects = (job.objects or 0) + count(result)
+        if job.writer:
+            job.writer.add(item, image.size if isinstance(image, LargeImage) else image.shape[:2], result)
+        job.done += 1
+
+
+def _show(job: Job, item: Item, image: np.ndarray | LargeImage, result: Result) -> None:
     if not job.show:
         return
     if isinstance(image, LargeImage):
@@ -134,19 +164,6 @@ def save_picture(folder: Path, picture: Image.Image, item: Item) -> None:
         picture.save(partial, Image.registered_extensions()[path.suffix.lower()], quality=92)
 
 
-def read_ahead(job: Job, items: Sequence[Item]) -> Iterator[tuple[Item, np.ndarray]]:
-    """Items with their pixels, without those that cannot be read; some are read while others are predicted."""
-    waiting: deque = deque()
-    with ThreadPoolExecutor(2) as pool:
-        for item in items:
-            read = pool.submit(read_image, item.path).result if job.beside else partial(read_image, item.path)
-            waiting.append((item, read))
-            if len(waiting) > job.beside * job.batch:
-                yield from _read(job, *waiting.popleft())
-        while waiting:
-            yield from _read(job, *waiting.popleft())
-
-
 def _read(job: Job, item: Item, read: Callable[[], Any]) -> Iterator[tuple[Item, Any]]:
     """The item with what ``read`` gives; without either where that cannot be read."""
     try:
@@ -155,13 +172,14 @@ def _read(job: Job, item: Item, read: Callable[[], Any]) -> Iterator[tuple[Item,
         job.cannot_read(item, error)
 
 
-def _predicted(job: Job, batch: list[tuple[Item, np.ndarray]]) -> list[tuple[tuple[Item, np.ndarray], Result]]:
+def _predicted(job: Job, batch: list[tuple[Item, np.ndarray]]) -> list[Found]:
     """A batch with its results; without images that the predictor does not take, alone if not together."""
     try:
-        return list(zip(batch, job.predictor([image for _, image in batch]), strict=True))
+        results = job.predictor([image for _, image in batch])
+        return [(*pair, _wanted(job, result)) for pair, result in zip(batch, results, strict=True)]
     except InputError as error:
         if len(batch) > 1:
-            return [pair for one in batch for pair in _predicted(job, [one])]
+            return [found for one in batch for found in _predicted(job, [one])]
         item, _ = batch[0]
         job.cannot_read(item, InputError(f"{item.path}: {error}"))
         return []

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -25,6 +25,17 @@ def _opencv() -> Any:
     cv2.setLogLevel(0)  # what it cannot open gets our message
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     return cv2
+
+
+class Frame(NamedTuple):
+    """An image of a video, beside ``images.Item``."""
+
+    name: str
+    path: Path
+    pixels: np.ndarray
+
+    def read(self) -> np.ndarray:
+        return self.pixels
 
 
 class Stream:
@@ -56,13 +67,14 @@ class Stream:
         self.most, self.broken_off = most, False
         self.total = most if webcam else min(frames, most or frames) if frames > 0 else None
 
-    def frames(self) -> Iterator[tuple[Item, np.ndarray]]:
+    def frames(self) -> Iterator[Frame]:
         """Each frame, RGB; its name is the stream's and a number from 1. An interrupt ends it as its own end does."""
         number, read, frame = 0, True, self._next
         try:
             while read and (self.most is None or number < self.most):
                 number += 1
-                yield Item(f"{self.name}/{number:06d}.png", self.path), np.ascontiguousarray(frame[..., ::-1])
+                pixels = np.ascontiguousarray(frame[..., ::-1])
+                yield Frame(f"{self.name}/{number:06d}.png", self.path, pixels)
                 read, frame = self._capture.read()
             self.broken_off = number < _WHOLE * (self.total or 0)
         except KeyboardInterrupt:  # of a webcam's only end
