@@ -14,7 +14,7 @@ pytest.importorskip("mmengine", reason="needs mmengine (pip install maxvit_dense
 
 from mmengine.registry import MODELS  # noqa: E402
 
-from maxvit_dense.openmmlab.backbones import weights as backbone_weights  # noqa: E402
+from maxvit_dense.openmmlab import weights as backbone_weights  # noqa: E402
 
 WIDTHS = (32, 64, 128, 256)
 

@@ -27,13 +27,13 @@ from ..predict.images import read_image
 from ..weights.safe_load import read_checkpoint
 from ..work_dir import last_checkpoint
 from . import exact_batches
-from .checkpoint_io import check_fit
 from .config_parts import type_name
 from .data.data_set import data_sets
 from .data.heads import size_heads
 from .run import build_model, load_config
 from .run_facts import FACTS, mask_values
 from .tta import augment_test
+from .weights import check_fit
 
 _TASKS = {"mmdet": "detection", "mmseg": "segmentation"}
 _READING = ("LoadImageFromFile", "DropOutsideBoxes", "CheckLoaded")  # and whatever loads annotations

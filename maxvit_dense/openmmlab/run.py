@@ -23,7 +23,6 @@ from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
 from . import exact_batches
 from .backbones.dense import check_channels
-from .checkpoint_io import check_fit
 from .config_values import check_kept, check_phases, check_values, new_keys
 from .data.choice import EVERYTHING, Choice
 from .data.coco_check import CLIPPED_SHARE
@@ -40,6 +39,7 @@ from .schedule import check_given, fit_schedule, known_classes
 from .start import check_start, resume_path
 from .training_guard import guard_training
 from .tta import augment_test
+from .weights import check_fit
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 _TRAIN_PHASES, _TEST_PHASES = ("train", "val"), ("test",)

@@ -14,12 +14,12 @@ from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
 from ..work_dir import LAST_CHECKPOINT, last_checkpoint
 from .backbones.dense import DenseBackbone
-from .checkpoint_io import check_fit, check_optimizer
 from .classification.classifier import ImageClassifier
 from .classification.prepare import check_start as check_classifier
 from .config_parts import shown
 from .rehearsal import check_init
 from .training_guard import adopt_seed
+from .weights import check_fit, check_optimizer
 
 _RESUME_KEYS = ("meta", "message_hub", "optimizer")
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")

@@ -11,8 +11,8 @@ from torch import Tensor
 from ...arguments import parse_window_size
 from ...variants import CONFIGS, find_published
 from ..exact_batches import ImageSizes
+from ..weights import load_backbone, read_weights
 from .dense import DenseBackbone, check_arguments
-from .weights import load_backbone, read_weights
 
 
 @MODELS.register_module()

@@ -22,9 +22,9 @@ from ...errors import InputError
 from ...weights.fit import TABLE_SUFFIX
 from ...weights.mismatch import compare_weights
 from ...weights.safe_load import backbone_state_dict, download_checkpoint, read_checkpoint
+from ..weights import load_backbone, plain_names, read_source
 from .dense import NUM_STAGES, DenseBackbone, check_arguments
 from .gcvit import GlobalContextVit, free_size
-from .weights import load_backbone, plain_names, read_source
 
 _STRIDES = tuple(4 * 2**i for i in range(NUM_STAGES))
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from ...weights.safe_load import backbone_state_dict
-from .weights import load_network, network_layout, read_network_weights
+from ..weights import load_network, network_layout, read_weights
 
 _LOSSES = ("cross_entropy", "bce")
 
@@ -146,7 +146,7 @@ class ImageClassifier(BaseModel):
         """Loads what ``init_cfg`` names; without it the weights stay as the network initialised itself."""
         if self.init_cfg and not self.is_init:
             logger = MMLogger.get_current_instance()
-            weights = read_network_weights(self.variant, self.init_cfg, logger)
+            weights = read_weights(self.variant, self.init_cfg, logger)
             if weights is not None:
                 load_network(self.backbone.net, weights, self.init_cfg, logger)
         self.is_init = True
