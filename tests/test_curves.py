@@ -16,7 +16,8 @@ from mmengine.evaluator import BaseMetric  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from maxvit_dense.openmmlab import curves, run  # noqa: E402
+from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.report import curves  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.work_dir import run_logs  # noqa: E402
 

@@ -20,11 +20,10 @@ config_base.register_prefix()
 from . import classification, draws, sharded, training_guard  # noqa: E402, F401 (they register themselves)
 from .backbones.maxvit import CoAtNet, MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
-from .curves import CurvesHook  # noqa: E402
 from .data.pixel_check import DropOutsideBoxes  # noqa: E402
-from .hooks import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
-from .report import ReportHook  # noqa: E402
+from .report import CurvesHook, ReportHook  # noqa: E402
+from .step_record import PeakMemoryHook  # noqa: E402
 
 __all__ = [
     "CoAtNet",

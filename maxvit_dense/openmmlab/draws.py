@@ -1,11 +1,13 @@
 """Every random draw of a training tied to where it is, so that an interrupted run goes on as it would have.
 
-What a classifier's ``ImageStreamHook`` and ``ClassFolders`` do for theirs, for data sets and models of any package.
+A classifier's ``ClassFolders`` tie their own; data sets of other packages are wrapped.
 """
 
 import copy
+import random
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import get_rank
@@ -13,9 +15,15 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS
 from torch.utils.data import Dataset
 
-from .classification.data import seed_all
-
 COUNTED: list[tuple[ConfigDict, Any]] = []  # of ``training_set``
+
+
+def seed_all(*entropy: int) -> None:
+    """Seed the three generators that transforms of images draw from, on the CPU."""
+    state = np.random.SeedSequence(entropy).generate_state(3)
+    random.seed(int(state[0]))
+    np.random.seed(state[1])
+    torch.default_generator.manual_seed(int(state[2]))
 
 
 class RepeatableImages(Dataset):
@@ -55,7 +63,7 @@ class RepeatableDrawsHook(Hook):
 
     def before_train_epoch(self, runner) -> None:
         dataset = runner.train_dataloader.dataset
-        if isinstance(dataset, RepeatableImages):
+        if hasattr(dataset, "set_draw"):
             dataset.set_draw(runner.seed, runner.epoch)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:

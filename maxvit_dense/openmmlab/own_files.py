@@ -1,10 +1,11 @@
 """Our own runs read checkpoints without running code that they hold, and write files that are whole or not there.
 
-Both, and a config's text laid out once, are put in the place of mmengine's parts for as long as a run lasts, and for no
+These, and a config's text laid out once, stand in the place of mmengine's parts for as long as a run lasts, and for no
 other part of the process.
 """
 
 import io
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -26,7 +27,6 @@ from ..work_dir import kept
 from .data.image_check import SUFFIXES
 from .launch import stopping_together
 from .places import WorkDirLock
-from .quiet import quieten
 
 _lock = threading.RLock()
 _yapf = yapf_api.FormatCode
@@ -153,3 +153,22 @@ def _get(backend: LocalBackend, read: Callable[[LocalBackend, Any], bytes], file
 
 def _put(backend: LocalBackend, obj: bytes | str, filepath: Any, encoding: str = "utf-8") -> None:
     write_whole(Path(filepath), obj if isinstance(obj, bytes) else obj.encode(encoding))
+
+
+# What the terminal leaves out of a run's log: the file in the work dir has all of it.
+
+# How messages begin that people cannot act on, or that are hundreds of lines: config, environment, the hooks' order, a
+# line for each parameter group, and what the packages say of their own outdated calls.
+_LEFT_OUT = ("Config:", "----", "Hooks will be executed", "paramwise_options", '"FileClient"', '"HardDiskBackend"')
+
+
+class _Quiet(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().lstrip().startswith(_LEFT_OUT)
+
+
+def quieten(logger: logging.Logger) -> None:
+    """Leave long and idle messages out of what ``logger`` shows, not out of the files that it writes."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler) and not any(isinstance(f, _Quiet) for f in handler.filters):
+            handler.addFilter(_Quiet())

@@ -23,8 +23,8 @@ from torch.utils.data import BatchSampler
 from ..errors import InputError, TrainingStopped, listed
 from ..export.provenance import commit, versions
 from ..work_dir import LAST_CHECKPOINT, kept
-from .deferred import reads_device, stays_on_device
 from .run_facts import FACTS, run_facts
+from .step_record import reads_device, stays_on_device
 
 _EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
 _DEVICE_INTERVAL = 10  # iterations

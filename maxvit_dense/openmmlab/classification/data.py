@@ -1,11 +1,9 @@
 """Images and labels for training and evaluating a classifier, through timm's readers and transforms."""
 
-import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
@@ -14,6 +12,7 @@ from timm.data import create_transform
 
 from ...errors import InputError
 from ..data.image_check import refuse_no_file
+from ..draws import seed_all
 from .folders import find_split, open_reader
 
 
@@ -101,11 +100,3 @@ def check_unreadable(value: str) -> None:
     """Refuse any other word for what to do with images that cannot be read than the two."""
     if value not in ("refuse", "skip"):
         raise InputError(f"unreadable={value!r}: give 'refuse' or 'skip'")
-
-
-def seed_all(*entropy: int) -> None:
-    """Seed the three generators that timm's and torchvision's transforms draw from, on the CPU."""
-    state = np.random.SeedSequence(entropy).generate_state(3)
-    random.seed(int(state[0]))
-    np.random.seed(state[1])
-    torch.default_generator.manual_seed(int(state[2]))

@@ -3,36 +3,27 @@
 import os
 from typing import Any
 
-import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 
 from ...errors import InputError, listed
-from .data import seed_all
+from ..draws import RepeatableDrawsHook
 
 
 @HOOKS.register_module()
-class ImageStreamHook(Hook):
-    """Ties every random draw to (seed, epoch, iteration), and deals with images that could not be read.
+class ImageStreamHook(RepeatableDrawsHook):
+    """Ties every random draw to where it is, as its base does, and deals with images that could not be read.
 
-    The augmentation of an image follows from seed, epoch and its index; mixing, erasing and stochastic depth from
-    seed, process and iteration. So a run that was interrupted anywhere goes on exactly as it would have.
+    Mixing, erasing and stochastic depth are draws of the model.
     """
-
-    priority = "VERY_HIGH"
 
     def __init__(self):
         self.unreadable: dict[str, int] = {}
 
-    def before_train_epoch(self, runner) -> None:
-        runner.train_dataloader.dataset.set_draw(runner.seed, runner.epoch)
-
     def before_train_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         self._note(runner, runner.train_dataloader.dataset, data_batch)
-        seed_all(runner.seed, get_rank(), runner.iter)
-        if torch.cuda.is_available():
-            torch.cuda.manual_seed(torch.default_generator.initial_seed())
+        super().before_train_iter(runner, batch_idx, data_batch)
 
     def before_val_iter(self, runner, batch_idx: int, data_batch: Any = None) -> None:
         self._note(runner, runner.val_dataloader.dataset, data_batch)

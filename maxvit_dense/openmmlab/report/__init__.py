@@ -1,5 +1,6 @@
-"""What a training run shows of its last evaluation: ``worst.jpg`` and ``report.html`` in its work dir."""
+"""What a training run shows of itself in its work dir: ``curves.png``, ``worst.jpg`` and ``report.html``."""
 
+from .curves import CurvesHook
 from .hook import ReportHook
 
-__all__ = ["ReportHook"]
+__all__ = ["CurvesHook", "ReportHook"]

@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 
 from ...export.provenance import commit, versions
 from ...files import write_whole
-from ..curves import FILE_NAME as CURVES
-from ..hooks import SideOutputHook
+from .curves import FILE_NAME as CURVES
+from .curves import SideOutputHook
 from .page import page
 from .tally import Tally
 from .worst import draw_worst

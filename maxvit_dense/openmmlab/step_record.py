@@ -1,9 +1,12 @@
-"""What a training step tells of itself, read from the device when a line is logged rather than in each step."""
+"""What a training step records: peak memory, and losses and norms, which stay on the device until a line is logged."""
 
+import resource
+import sys
 from typing import Any
 
 import torch
-from mmengine.hooks import LoggerHook, RuntimeInfoHook
+from mmengine.device import get_device
+from mmengine.hooks import Hook, LoggerHook, RuntimeInfoHook
 from mmengine.registry import HOOKS
 from torch import Tensor
 from torch.distributed.tensor import DTensor
@@ -79,3 +82,23 @@ class DeferredInfoHook(RuntimeInfoHook):
             for (name, _), value in zip(self.waiting, values, strict=True):
                 runner.message_hub.update_scalar(name, value)
             self.waiting = []
+
+
+@HOOKS.register_module()
+class PeakMemoryHook(Hook):
+    """Log the process's peak memory while training on a CPU, as mmengine does for a GPU's: ``memory``, MB.
+
+    The figure is the resident set of the training process, without its data workers.
+    """
+
+    priority = "NORMAL"  # before the LoggerHook, which is BELOW_NORMAL
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        if get_device() == "cpu":
+            runner.message_hub.update_scalar("train/memory", _peak_memory_mb())
+
+
+def _peak_memory_mb() -> int:
+    """Largest resident set of this process so far, in MB (2**20 bytes)."""
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts kilobytes on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 2**20

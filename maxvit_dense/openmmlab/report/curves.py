@@ -2,16 +2,17 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.dist import master_only
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from ..files import file_written_aside
-from ..work_dir import Scalars, is_training, run_logs
-from .hooks import SideOutputHook
+from ...files import file_written_aside
+from ...work_dir import Scalars, is_training, run_logs
 
 FILE_NAME = "curves.png"
 
@@ -20,6 +21,23 @@ _METRIC = re.compile(r"((bbox|segm)_mAP(_50)?|mIoU|mAcc|aAcc|top1|top5)$")
 _LOSS = re.compile(r"(?!(.*\.)?d\d+\.).*loss")
 
 Curve = list[tuple[int, float]]  # training iteration, value
+
+
+class SideOutputHook(Hook):
+    """A hook that leaves something for people beside a training, which is worth more than that."""
+
+    def __init__(self):
+        self._warned = False
+
+    @contextmanager
+    def without_stopping(self, runner, failure: str) -> Iterator[None]:
+        """Whatever goes wrong inside ends it, and the first time is warned of: "``failure``: what it was"."""
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                runner.logger.warning(f"{failure}: {type(error).__name__}: {error}")
+            self._warned = True
 
 
 @HOOKS.register_module()

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook  # noqa: E402
 
 from maxvit_dense.benchmark.counting import Counter  # noqa: E402
 from maxvit_dense.errors import TrainingStopped  # noqa: E402
-from maxvit_dense.openmmlab import deferred, training_guard  # noqa: E402
+from maxvit_dense.openmmlab import step_record, training_guard  # noqa: E402
 from tests.test_training_guard import BATCHES, Line, runner_of  # noqa: E402
 
 _READS = {Tensor.item, Tensor.tolist, Tensor.cpu, Tensor.numpy, Tensor.__float__, Tensor.__bool__, Tensor.__int__}
@@ -65,7 +65,7 @@ class Loss(Line):
 @pytest.fixture
 def on_a_device(monkeypatch):
     """Tensors of this CPU pass for those of a device, where reading one waits."""
-    for module in (deferred, training_guard):
+    for module in (step_record, training_guard):
         monkeypatch.setattr(module, "stays_on_device", lambda value: isinstance(value, Tensor))
 
 
