@@ -13,6 +13,7 @@ pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.data import convert, formats  # noqa: E402
+from maxvit_dense.openmmlab.data.choice import EVERYTHING  # noqa: E402
 from maxvit_dense.openmmlab.data.coco_file import keep_annotations  # noqa: E402
 from maxvit_dense.openmmlab.data.dataset_check import check_dataset  # noqa: E402
 from maxvit_dense.openmmlab.data.dataset_report import report_text, write_sheet  # noqa: E402
@@ -109,20 +110,19 @@ def test_any_mutation_is_checked_converted_and_drawn_or_refused_in_words(content
     try:
         report = check_dataset(folder, decode=False)
     except InputError:
-        keep_annotations({})
+        keep_annotations()
         return
     report_text(report).encode()
     write_sheet(report, folder / "sheet.png", 1)
     if not report.fails:
         assert usable(content)
     try:
-        formats.check_coco(folder)
-        source = formats.FORMATS["COCO"].read(folder, (), 0.2)
+        source = formats.read_boxes(folder, "COCO", EVERYTHING)
         convert.write_coco(source, folder, folder.with_name("out"))
     except InputError as error:
         str(error).encode()
     finally:
-        keep_annotations({})
+        keep_annotations()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
@@ -137,7 +137,7 @@ def test_what_passes_the_check_is_read_by_mmdet(content, folder):
         classes = tuple(category["name"] for category in content["categories"]) if passes else ()
     except InputError:
         passes = False
-    keep_annotations({})
+    keep_annotations()
     if passes:
         file = str(folder / "annotations" / "instances_train2017.json")
         data = CocoFileDataset(

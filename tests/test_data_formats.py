@@ -254,21 +254,17 @@ def test_a_backslash_that_is_part_of_a_file_s_name_stays(tmp_path):
     assert not report.fails and not any(fault.kind == "backslash" for fault in report.splits[0].faults)
 
 
-def test_a_shape_without_area_is_told(tmp_path, capsys):
-    put(tmp_path / "in", {"a.jpg": None, "a.json": labelme(kind="point", points=((1, 2),))})
-    assert convert([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
-    assert "is a point of 1 points, which has no area" in capsys.readouterr().err
-
-
-def test_a_shape_without_a_name_is_told(tmp_path, capsys):
-    put(tmp_path / "in", {"a.jpg": None, "a.json": labelme(name=None)})
-    assert convert([str(tmp_path / "in"), str(tmp_path / "out")]) == 2
-    assert "a shape whose label is None" in capsys.readouterr().err
-
-
-def test_a_yolo_box_of_negative_width_is_told(tmp_path, capsys):
-    assert convert([str(yolo(tmp_path / "in", "names: [cat]", "0 .5 .5 -.25 .5")), str(tmp_path / "out")]) == 2
-    assert "train.txt line 1 (a width or height below 0)" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda r: put(r, {"a.jpg": None, "a.json": labelme(kind="point", points=((1, 2),))}), "is a point of 1"),
+        (lambda r: put(r, {"a.jpg": None, "a.json": labelme(name=None)}), "a shape whose label is None"),
+        (lambda r: yolo(r, "names: [cat]", "0 .5 .5 -.25 .5"), "train.txt line 1 (a width or height below 0)"),
+    ],
+)
+def test_an_object_that_cannot_be_one_is_told(write, message, tmp_path, capsys):
+    assert convert([str(write(tmp_path / "in")), str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("runs", "kinds"), [("sound", set()), ("abc", {"broken RLE"}), ("", {"broken RLE"})])

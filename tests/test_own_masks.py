@@ -23,7 +23,7 @@ from maxvit_dense.openmmlab.data.choice import Choice
 from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
 from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
-from tests.spoil import as_jpeg, blank, cut, deep, first, turned  # noqa: E402
+from tests.spoil import cut, first, turned  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 evaluate = importlib.import_module("tools.test").main
@@ -258,6 +258,7 @@ def save_mask(root, values):
 
 
 LABELS = np.zeros((40, 48), np.uint8)
+# Some of each stage; every kind of image and mask is in test_check_dataset, where the same function looks at it.
 BAD = {
     "mask size": (lambda r: save_mask(r, LABELS[:, :20]), r"another size .*0.png \(20x40, its image 48x40\)"),
     "label value": (lambda r: save_mask(r, LABELS + 9), r"outside the class list: 0.png \(9\)"),
@@ -265,21 +266,14 @@ BAD = {
     "no split": (lambda r: shutil.rmtree(r / "images/val"), "has only train of the splits train and val"),
     "no splits": (lambda r: [shutil.rmtree(p) for p in r.glob("images/*")], "has neither of the splits train and val"),
     "class twice": (lambda r: (r / "classes.txt").write_text("a\nb\na\n"), "1 classes named twice: a"),
-    "broken image": (lambda r: first(r, "images/train/*").write_text("no"), r"cannot be read: 0.jpg \(no image\)"),
     "cut image": (lambda r: cut(first(r, "images/train/*")), "cannot be read: 0.jpg"),
     "missing mask": (lambda r: first(r, "masks/val/*").unlink(), "1 images have no mask: .*val/0.png"),
     "colour mask": (lambda r: save_mask(r, np.dstack([LABELS] * 3)), r"not labels: 0.png \(mode RGB\)"),
-    "16-bit mask": (lambda r: save_mask(r, LABELS.astype(np.uint16)), r"not labels: 0.png \(mode I;16\)"),
-    "broken mask": (lambda r: cut(first(r, "masks/train/*")), "masks cannot be read: 0.png"),
-    "JPEG mask": (lambda r: as_jpeg(first(r, "masks/train/*")), "masks are JPEG files"),
     "two of a name": (lambda r: shutil.copy(r / "images/train/0.jpg", r / "images/train/0.png"), "same name: 0.jpg"),
     "rotated image": (
         lambda r: turned(first(r, "images/train/*")),
         "40x48, as it lies in the file before|before its EXIF",
     ),
-    "one pixel": (lambda r: blank(first(r, "images/train/*"), (1, 9)), r"under 2 .*\(1x9\)"),
-    "20,000 pixels": (lambda r: blank(first(r, "images/train/*"), (20000, 9)), r"\(20000x9\)"),
-    "16-bit image": (lambda r: deep(first(r, "images/train/*")), "images of more than 8 bits"),
     "nothing labelled": (
         lambda r: [Image.fromarray(LABELS + 255).save(p) for p in r.glob("masks/train/*")],
         "3 masks without any labelled pixel",

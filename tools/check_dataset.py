@@ -78,16 +78,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _fix(args: argparse.Namespace, chosen: "Choice") -> int:
     from maxvit_dense.openmmlab.data import convert, formats
-    from maxvit_dense.openmmlab.data.sources import VAL_FRACTION
 
     root = Path(args.data)
     kind = formats.find_format(root)
     if kind not in formats.FORMATS:
         return _fail(f"--fix mends boxes and polygons; {root} ({kind}) has none. Mend what is listed without it.")
-    if kind == "COCO":
-        formats.check_coco(root, convert.MENDABLE)
-    source = formats.FORMATS[kind].read(root, chosen.names, VAL_FRACTION)
-    source.choose(chosen)
+    source = formats.read_boxes(root, kind, chosen, passed=convert.MENDABLE)
     mended = source.mend()
     convert.write_coco(source, root, args.fix)
     told = [f"{count} {what}" for what, count in mended.items()]

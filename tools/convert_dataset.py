@@ -70,15 +70,12 @@ def main(argv: list[str] | None = None) -> int:
 def _convert_boxes(args: argparse.Namespace, root: Path, kind: str, chosen: "Choice") -> int:
     from maxvit_dense.openmmlab.data import convert, formats
 
-    if kind == "COCO":
-        formats.check_coco(root)
-    source = formats.FORMATS[kind].read(root, chosen.names, args.val_fraction)
-    filled = source.choose(chosen)
+    source = formats.read_boxes(root, kind, chosen, args.val_fraction)
     convert.write_coco(source, root, args.target, args.copy)
     if source.divided:
         print(f"convert_dataset: {args.val_fraction:.0%} of the images drawn for validation", file=sys.stderr)
-    if filled:
-        print(f"convert_dataset: {filled} boxes stand for the masks of their objects", file=sys.stderr)
+    if source.filled:
+        print(f"convert_dataset: {source.filled} boxes stand for the masks of their objects", file=sys.stderr)
     for note in (fault for fault in source.faults() if not fault.fatal):
         print(f"convert_dataset: {note}", file=sys.stderr)
     print(f"{source.kind} to COCO in {args.target}\n{convert.count_table(source)}")
@@ -91,8 +88,8 @@ def _convert_masks(args: argparse.Namespace, root: Path, chosen: "Choice") -> in
 
     if args.boxes_as_masks:
         return _fail(f"--boxes-as-masks is about annotated boxes, and {root} holds masks. Leave it out.")
-    folder, labels, faults = mask_check.read_folder(root, chosen)
-    refuse(faults, root, "converted")
+    folder, labels, splits = mask_check.read_folder(root, chosen, by_colour=True)
+    refuse((fault for split in splits for fault in split.faults), root, "converted")
     counts = convert.write_masks(folder, labels, args.target, args.copy, args.val_fraction)
     counted = ", ".join(f"{count} {split}" for split, count in counts.items())
     print(f"{folder.kind} to images and masks in {args.target}: {counted}, {len(labels.classes)} classes")

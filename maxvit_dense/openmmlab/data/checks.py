@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.config import Config
 
 from ...errors import InputError
-from .coco_check import absent_files, chosen_annotations, inspect_coco, outside_files, training_faults
+from .coco_check import chosen_annotations, inspect_coco, misplaced
 from .coco_file import UNANNOTATED, read_annotations
 from .data_set import DataSet, coco_sets, data_sets, evaluators, is_remote
 from .faults import Fault, found
@@ -58,10 +58,9 @@ def _coco_faults(data: DataSet, clipped: float, predicted: bool) -> Iterator[_St
         masks=any(step.get("with_mask", False) for step in data.pipeline),
         evaluated=not training,
         clipped=clipped,
+        filtered=(data.entry.get("filter_cfg") or {}) if training else None,
     )
     yield path, faults
-    if training:
-        yield path, training_faults(content, faults, data.entry.get("filter_cfg"))
     _logger.info("%s: %d images, %d boxes", path, len(content["images"]), len(content["annotations"]))
     if reads_as_usual(data.pipeline):
         sizes = {image["file_name"]: (image["width"], image["height"]) for image in content["images"]}
@@ -81,9 +80,9 @@ def _mask_faults(data: DataSet) -> Iterator[_Stage]:
     images = [record["img_path"] for record in records]
     yield folder, found({"empty split": [] if images else [f"{folder}, of the {data.phase} set"]})
     masks = [(record["img_path"], record["seg_map_path"]) for record in records if record.get("seg_map_path")]
-    unmasked = absent_files(mask for _, mask in masks)
-    outside = outside_files(images, folder)
-    yield folder, found({"outside image": outside, "absent image": absent_files(images), "missing mask": unmasked})
+    absent, outside = misplaced(images, folder)
+    unmasked, _ = misplaced((mask for _, mask in masks), folder)
+    yield folder, found({"outside image": outside, "absent image": absent, "missing mask": unmasked})
     if reads_as_usual(data.pipeline):
         yield folder, header_faults(dict.fromkeys(images))
         if masks and reader.metainfo.get("classes"):

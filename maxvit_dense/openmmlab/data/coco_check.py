@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,8 +62,8 @@ def inspect_coco(
     masks: bool = False,
     evaluated: bool = False,
     clipped: float = CLIPPED_SHARE,
-    shapes: bool | None = None,
-    subset: bool = False,
+    shapes: bool = False,
+    filtered: Mapping[str, Any] | None = None,
 ) -> list[Fault]:
     """Find every fault of an annotation file that training or evaluation would trip over.
 
@@ -74,8 +74,9 @@ def inspect_coco(
         masks: instance masks are used, so each object needs one.
         evaluated: the file is ground truth of an evaluation, which reads ``iscrowd`` too.
         clipped: share of a box that may lie outside its image.
-        shapes: masks must be sound where there are some; by default where they are used.
-        subset: ``classes`` are some of the file's.
+        shapes: masks must be sound where there are some, used or not.
+        filtered: the file is trained on, and this is mmdet's ``filter_cfg`` of its data set, which may be empty:
+            ``min_size`` in pixels and ``filter_empty_gt``. What it leaves out is told, and if anything is left.
 
     Returns:
         Faults, at most one of each kind; empty if there are none.
@@ -92,8 +93,9 @@ def inspect_coco(
     )
     if broken:
         return broken  # the checks below read these entries
+    boxes = _box_faults(images, annotations, clipped)
     return [
-        *([] if subset else _category_faults(categories, classes)),
+        *_category_faults(categories, classes),
         *found(
             {
                 "category id": _repeated(categories),
@@ -103,38 +105,11 @@ def inspect_coco(
             }
         ),
         *_place_faults(images, image_dir),
-        *_box_faults(images, annotations, clipped),
+        *boxes,
+        *([] if filtered is None else _left_out(images, annotations, boxes, filtered)),
         *found(_shape_faults(images, annotations, masks) if masks or shapes else {}),
         *found(content.get(MENDED, {})),
     ]
-
-
-def training_faults(
-    content: dict[str, Any], faults: Iterable[Fault], filtered: Mapping[str, Any] | None = None
-) -> list[Fault]:
-    """What a training leaves out of a file without a fault in ``broken`` entries, and whether anything is left.
-
-    Args:
-        content: what ``read_annotations`` returned.
-        faults: of ``inspect_coco``.
-        filtered: mmdet's ``filter_cfg`` of the data set: ``min_size`` in pixels and ``filter_empty_gt``.
-    """
-    faults, filtered = list(faults), filtered or {}
-    if any(fault.kind.endswith(" entry") for fault in faults):
-        return []
-    least, images, boxes = filtered.get("min_size", 0), content["images"], content["annotations"]
-    small = {image["id"]: image["file_name"] for image in images if min(image["width"], image["height"]) < least}
-    used = {entry["image_id"] for entry in boxes}
-    bare = (
-        [image["file_name"] for image in images if image["id"] not in used] if filtered.get("filter_empty_gt") else []
-    )
-    told = found({"small image": list(small.values())}, least=least) + found({"bare image": bare})
-    flat = sum(fault.count for fault in faults if fault.kind in ("box outside", "empty box"))
-    left_out = flat + sum(entry["image_id"] in small or bool(entry.get("ignore")) for entry in boxes)
-    if left_out < len(boxes):
-        return told
-    why = f" ({len(small)} of {len(images)} images have a side under {least} pixels)" if small else ""
-    return told + found({"nothing left": [f"of its {len(boxes)} boxes {len(boxes)} are left out{why}"]}, least=least)
 
 
 def reaches_outside(boxes: np.ndarray, width: Any, height: Any) -> np.ndarray:
@@ -216,49 +191,39 @@ def _dangling(images: list[dict], annotations: list[dict], categories: list[dict
     return [str(a["id"]) for a in annotations if a["image_id"] not in image_ids or a["category_id"] not in category_ids]
 
 
-def absent_files(paths: Iterable[str]) -> list[str]:
-    """Which of many files do not exist; by one listing of each folder.
+def misplaced(paths: Iterable[str], folder: str) -> tuple[list[str], list[str]]:
+    """Which of many files do not exist, and which lie outside a folder, by their names or as links that may lead there.
 
-    Asking for each of COCO's 118,000 files takes minutes on a network disk.
+    By one listing of each folder: asking for each of COCO's 118,000 files takes minutes on a network disk.
     """
-    return [path for path, is_link in _listed(paths) if is_link is None]
-
-
-def outside_files(paths: Iterable[str], folder: str) -> list[str]:
-    """Which of many files lie outside a folder, by their names or as links, which may lead there."""
-    inside = os.path.join(os.path.normpath(folder), "")
-    real = os.path.join(os.path.realpath(folder), "")
-    return [
-        path
-        for path, is_link in _listed(paths)
-        if not os.path.normpath(path).startswith(inside) or (is_link and not os.path.realpath(path).startswith(real))
-    ]
-
-
-def _listed(paths: Iterable[str]) -> Iterator[tuple[str, bool | None]]:
-    """Each path and whether it is a link; None where nothing lies there."""
-    by_folder = defaultdict(list)
+    inside, real = (os.path.join(settle(folder), "") for settle in (os.path.normpath, os.path.realpath))
+    listings: dict[str, dict[str, bool]] = {}
+    absent, outside = [], []
     for path in paths:
-        by_folder[os.path.dirname(path)].append(path)
-    for folder, wanted in by_folder.items():
-        present = _names_in(folder)
-        yield from ((path, present.get(os.path.basename(path))) for path in wanted)
+        above, name = os.path.split(path)
+        if above not in listings:
+            listings[above] = _links_by_name(above)
+        is_link = listings[above].get(name)
+        if is_link is None:
+            absent.append(path)
+        if not os.path.normpath(path).startswith(inside) or (is_link and not os.path.realpath(path).startswith(real)):
+            outside.append(path)
+    return absent, outside
 
 
-def _place_faults(images: list[dict], image_dir: str) -> list[Fault]:
-    names = {os.path.join(image_dir, image["file_name"]): image["file_name"] for image in images}
-    places = {"missing image": absent_files(names), "outside image": outside_files(names, image_dir)}
-    places = {kind: [names[path] for path in paths] for kind, paths in places.items()}
-    return found(places, total=len(images), folder=image_dir)
-
-
-def _names_in(folder: str) -> dict[str, bool]:
+def _links_by_name(folder: str) -> dict[str, bool]:
     """Of each name in a folder whether it is a link."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name: entry.is_symlink() for entry in entries}
     except OSError:  # absent, no folder, or a name longer than there may be
         return {}
+
+
+def _place_faults(images: list[dict], image_dir: str) -> list[Fault]:
+    names = {os.path.join(image_dir, image["file_name"]): image["file_name"] for image in images}
+    absent, outside = ([names[path] for path in paths] for paths in misplaced(names, image_dir))
+    return found({"missing image": absent, "outside image": outside}, total=len(images), folder=image_dir)
 
 
 def _box_faults(images: list[dict], annotations: list[dict], clipped: float) -> list[Fault]:
@@ -289,6 +254,22 @@ def _box_faults(images: list[dict], annotations: list[dict], clipped: float) -> 
         },
         share=f"{clipped:g}",
     )
+
+
+def _left_out(images: list[dict], boxes: list[dict], faults: list[Fault], filtered: Mapping[str, Any]) -> list[Fault]:
+    """What a training leaves out, and whether anything is left; ``faults`` of the boxes."""
+    least = filtered.get("min_size", 0)
+    small = {image["id"]: image["file_name"] for image in images if min(image["width"], image["height"]) < least}
+    told = found({"small image": list(small.values())}, least=least)
+    if filtered.get("filter_empty_gt"):
+        used = {entry["image_id"] for entry in boxes}
+        told += found({"bare image": [image["file_name"] for image in images if image["id"] not in used]})
+    flat = sum(fault.count for fault in faults if fault.kind in ("box outside", "empty box"))
+    left_out = flat + sum(entry["image_id"] in small or bool(entry.get("ignore")) for entry in boxes)
+    if left_out < len(boxes):
+        return told
+    why = f" ({len(small)} of {len(images)} images have a side under {least} pixels)" if small else ""
+    return told + found({"nothing left": [f"of its {len(boxes)} boxes {len(boxes)} are left out{why}"]}, least=least)
 
 
 # Masks of objects.

@@ -3,7 +3,6 @@
 import importlib
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ..config_parts import entries, type_name
 from .choice import Choice, new_names
 from .coco_check import category_names
 from .coco_file import CocoSplit, find_coco, keep_annotations
-from .data_set import PHASES, coco_sets, data_sets, evaluators, is_remote
+from .data_set import PHASES, coco_sets, data_sets, evaluators
 from .formats import FORMATS, MASKS, find_format
 from .heads import own_metainfo, size_heads
 
@@ -171,23 +170,18 @@ def read_through(cfg: Config, phases: Iterable[str], problem: str, **options: An
 
 def share_files(cfg: Config, phases: Iterable[str]) -> None:
     """Have mmdet's own COCO data sets and metrics read what the checks read: one parse of each file a process."""
-    phases, uses = tuple(phases), Counter()
-    for data in coco_sets(cfg, PHASES):
-        entry, path = data.entry, data.annotations
+    readers = [(data.phase, data.entry, data.annotations) for data in coco_sets(cfg, PHASES)]
+    readers += [(phase, entry, entry.get("ann_file") or "") for phase in PHASES for entry in evaluators(cfg, (phase,))]
+    phases, kept = tuple(phases), []
+    for phase, entry, path in readers:
         if type_name(entry) in _SHARED and not entry.get("backend_args") and os.path.isfile(path):
             entry["type"] = _SHARED[type_name(entry)]
-        uses[path] += data.phase in phases and entry["type"] in _SHARED.values()
-    for phase in PHASES:
-        for evaluator in evaluators(cfg, (phase,)):
-            path = evaluator.get("ann_file") or ""
-            if type_name(evaluator) in _SHARED and os.path.isfile(path) and not is_remote(path):
-                evaluator["type"] = _SHARED[type_name(evaluator)]
-            # Evaluators are built three times: to see whether they can be, for the first images, and by the Runner.
-            uses[path] += 3 * (phase in phases and evaluator["type"] in _SHARED.values())
-    if uses.total():
+        if phase in phases and entry["type"] in _SHARED.values():
+            kept.append(path)
+    if kept:
         importlib.import_module(_MODULE)
         import_in(cfg, _MODULE)
-    keep_annotations(uses)
+    keep_annotations(kept)
 
 
 def drop_unused_masks(cfg: Config) -> None:

@@ -13,7 +13,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.registry import DATASETS, METRICS
 
 from .choice import adapted
-from .coco_file import take_annotations
+from .coco_file import free_annotations, read_annotations
 
 
 class SharedCoco(COCO):
@@ -26,7 +26,7 @@ class SharedCoco(COCO):
         boxes_as_masks: bool = False,
     ):
         super().__init__()
-        self.dataset = adapted(take_annotations(annotation_file), categories, boxes_as_masks, annotation_file)
+        self.dataset = adapted(read_annotations(annotation_file), categories, boxes_as_masks, annotation_file)
         with redirect_stdout(io.StringIO()):  # it prints that it makes an index
             self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
@@ -49,6 +49,13 @@ class CocoFileDataset(CocoDataset):
     ):
         self.COCOAPI = partial(SharedCoco, categories=categories, boxes_as_masks=boxes_as_masks)
         super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """As of ``CocoDataset``; a training set is made once, and the metric of another holds its file anyway."""
+        records = super().load_data_list()
+        if not self.test_mode:
+            free_annotations(self.ann_file)
+        return records
 
 
 @METRICS.register_module()

@@ -4,8 +4,8 @@ import gc
 import json
 import mmap
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +23,6 @@ _MOST_FILES = 200  # JSON files that are looked into: a folder of labelme's has 
 _TRIED = 20  # images that are looked for in a folder
 
 _kept: dict[tuple[str, int, int], dict[str, Any]] = {}  # by real path, time of change and size
-_uses: Counter[str] = Counter()  # by real path
 
 
 def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
@@ -53,27 +52,17 @@ def read_annotations(path: str | os.PathLike) -> dict[str, Any]:
     return _kept[key]
 
 
-def keep_annotations(uses: Mapping[str, int]) -> None:
-    """Free what ``read_annotations`` keeps, but for files that will be taken: COCO's takes gigabytes.
-
-    Args:
-        uses: how many times ``take_annotations`` will be asked for each path.
-    """
-    wanted = Counter({os.path.realpath(path): count for path, count in uses.items() if count})
-    _uses.clear()
-    _uses.update(wanted)
+def keep_annotations(paths: Iterable[str | os.PathLike] = ()) -> None:
+    """Free what ``read_annotations`` keeps, but for files that will be read again: COCO's takes gigabytes."""
+    wanted = {os.path.realpath(path) for path in paths}
     for key in [key for key in _kept if key[0] not in wanted]:
         del _kept[key]
 
 
-def take_annotations(path: str | os.PathLike) -> dict[str, Any]:
-    """``read_annotations``, for one who keeps it: after the last use it is freed here."""
-    content = read_annotations(path)
-    _uses[os.path.realpath(path)] -= 1
-    if _uses[os.path.realpath(path)] <= 0:
-        for key in [key for key in _kept if key[0] == os.path.realpath(path)]:
-            del _kept[key]
-    return content
+def free_annotations(path: str | os.PathLike) -> None:
+    """Free what is kept of a file that nobody will read again."""
+    for key in [key for key in _kept if key[0] == os.path.realpath(path)]:
+        del _kept[key]
 
 
 def _parse(path: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from mmengine.config import Config
 from ...errors import InputError
 from ..classification.prepare import prepare_classification
 from ..draws import COUNTED
-from .batches import check_batch
 from .checks import check_evaluators, faults_of
 from .choice import EVERYTHING, Choice
 from .coco_check import CLIPPED_SHARE
@@ -18,6 +17,7 @@ from .coco_config import adopt_categories, drop_unused_masks, keep_class_order, 
 from .coco_file import keep_annotations
 from .data_set import PHASES, coco_sets, data_sets, evaluators
 from .faults import refuse
+from .heads import check_batch
 from .mask_config import adopt_masks
 from .pixel_check import add_check, reads_as_usual
 from .samples import draw_missing_samples
@@ -71,7 +71,7 @@ def configure_data(
         check_data(cfg, phases, bad_boxes, clipped, predicted)
         share_files(cfg, phases)
     except BaseException:
-        keep_annotations({})
+        keep_annotations()
         raise
     prepare_classification(cfg, phases, overrides, checkpoint)
 

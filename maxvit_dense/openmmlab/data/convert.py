@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from ...errors import InputError
 from ...files import written_aside
-from .coco_check import inspect_coco, outside_files
+from .coco_check import inspect_coco, misplaced
 from .faults import found, refuse
 from .image_check import refuse_no_file
 from .mask_data import Labels, labels_of_colours, pair_files
@@ -149,7 +149,7 @@ def _check_source(source: SourceSet, root: str | os.PathLike) -> None:
             source.coco(split, folder), str(folder), source.classes, evaluated=split == "val", shapes=True
         )
         refuse([*found({"duplicate name": twice}), *faults], f"The {split} images of {root}", "converted")
-        source.places["outside image"] += outside_files([str(item.path) for item in items], str(root))
+        source.places["outside image"] += misplaced((str(item.path) for item in items), str(root))[1]
 
 
 def _check_target(target: Path, root: Path) -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from ...errors import InputError
 from ..classification.folders import AS_TIMM_READS, class_folders, folder_faults
 from .choice import EVERYTHING, Choice, new_names
-from .coco_check import MIN_SIZE, category_names, chosen_annotations, inspect_coco, training_faults
+from .coco_check import MIN_SIZE, category_names, chosen_annotations, inspect_coco
 from .coco_file import UNANNOTATED, find_coco, keep_annotations
 from .faults import found
 from .formats import FOLDERS, FORMATS, MASKS, find_format, split_folders
-from .image_check import SUFFIXES, size_faults
-from .mask_check import check_mask_folder
+from .image_check import SUFFIXES
+from .mask_check import read_folder
 from .sources import VAL_FRACTION
 from .split_report import Progress, Report, Sample, SplitReport, add_absent
 
@@ -42,7 +42,7 @@ def check_dataset(
     root = Path(root)
     name = find_format(root)
     if name == MASKS:
-        return check_mask_folder(root, choice, decode, progress)
+        return _masks(root, choice, decode, progress)
     if name == FOLDERS:
         return _folders(root, choice.names, decode, progress)
     return (_coco if name == "COCO" else _source)(root, choice, decode, progress)
@@ -70,7 +70,7 @@ def _coco(root: Path, choice: Choice, decode: bool, progress: Progress) -> Repor
             split.faults += found({"other categories": sorted({*own} ^ {*names}) or ["another order"]})
         _inspect(split, content, own, found_split.images, decode, progress, found_split.split)
     add_absent(splits, [part.split for part in parts])
-    keep_annotations({})
+    keep_annotations()
     return Report("COCO", names or [], splits)
 
 
@@ -103,13 +103,16 @@ def _inspect(
     part: str,
 ) -> None:
     """Count and check what is in COCO's format, as ``part``: "train", "val", ..."""
-    training = part == "train"
-    faults = inspect_coco(content, str(image_dir), classes, evaluated=not training, shapes=True)
-    split.faults += faults + (training_faults(content, faults, _FILTERED) if training else [])
+    filtered = _FILTERED if part == "train" else None
+    faults = inspect_coco(content, str(image_dir), classes, evaluated=not filtered, shapes=True, filtered=filtered)
+    split.faults += faults
     if any(fault.kind.endswith(" entry") for fault in faults):
         return
     label = {category["id"]: index for index, category in enumerate(content["categories"])}
-    samples = {image["id"]: Sample(image_dir / image["file_name"]) for image in content["images"]}
+    samples = {
+        image["id"]: Sample(image_dir / image["file_name"], (image["width"], image["height"]))
+        for image in content["images"]
+    }
     for entry in content["annotations"]:
         if entry["image_id"] not in samples or entry["category_id"] not in label:
             continue
@@ -119,13 +122,24 @@ def _inspect(
         sample.polygons += [(index, numbers) for numbers in shapes] if isinstance(shapes, list) else []
         split.histogram[index] += 1
     split.samples = list(samples.values())
-    facts = split.read_images(decode, progress)
+    split.read_images(decode, progress)
     names = Counter(image["file_name"] for image in content["images"])
     split.faults += found({"duplicate name": [name for name, count in names.items() if count > 1]})
-    present = ((image, image_dir / image["file_name"]) for image in content["images"])
-    split.faults += size_faults(
-        (image["file_name"], (image["width"], image["height"]), facts[path]) for image, path in present if path in facts
-    )
+
+
+# Images and masks.
+
+
+def _masks(root: Path, choice: Choice, decode: bool, progress: Progress) -> Report:
+    folder, labels, splits = read_folder(root, choice, decode, progress)
+    if folder.known and not folder.class_file and not choice.file:
+        remark = f"the classes of {folder.kind}; {folder.convention}"
+    elif folder.class_file or choice.file:
+        remark = f"{folder.convention}, as far as the list of classes does not name them"
+    else:
+        remark = f"no list of classes, so each value is one; {folder.convention}"
+    add_absent(splits)
+    return Report(folder.kind, list(labels.classes), splits, remark)
 
 
 # Class folders.

@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from ...errors import InputError
 from ..classification.folders import SPLIT_NAMES, class_folders
+from .choice import Choice
 from .coco_check import category_names, inspect_coco
 from .coco_file import find_coco, read_annotations
 from .faults import refuse
 from .labelme import is_labelme, read_labelme
 from .mask_layouts import find_mask_folder
-from .sources import SourceSet, read_coco_folder
+from .sources import VAL_FRACTION, SourceSet, read_coco_folder
 from .voc import is_labelimg, is_voc, read_labelimg, read_voc
 from .yolo import is_yolo, read_yolo
 
@@ -59,16 +60,28 @@ def find_format(root: Path) -> str:
     raise InputError(f"{root} has none of the known layouts: {_KNOWN}. Give the folder that holds these.")
 
 
-def check_coco(root: Path, passed: Collection[str] = ()) -> None:
-    """Refuse COCO files with faults, but for kinds that are ``passed``, before a reader trips over them.
+def read_boxes(
+    root: Path, kind: str, choice: Choice, val_fraction: float = VAL_FRACTION, passed: Collection[str] = ()
+) -> SourceSet:
+    """Read a data set to convert, in a format of ``FORMATS``, with the classes of a choice.
+
+    Args:
+        root, kind: its folder and format.
+        choice: of classes.
+        val_fraction: of the images, drawn for validation where none are named.
+        passed: kinds of faults in COCO files that are let pass.
 
     Raises:
-        InputError: the faults of the first file that has some.
+        InputError: no such classes; the faults of the first COCO file that has some, before a reader trips over them;
+            as the format's reader.
     """
-    for part in find_coco(root):
+    for part in find_coco(root) if kind == "COCO" else ():
         names = category_names(str(part.path))
         faults = inspect_coco(read_annotations(part.path), str(part.images), names, evaluated=True, shapes=True)
         refuse((fault for fault in faults if fault.kind not in passed), part.path, "converted")
+    source = FORMATS[kind].read(root, choice.names, val_fraction)
+    source.choose(choice)
+    return source
 
 
 def _masks_alone(root: Path) -> bool:

@@ -11,10 +11,11 @@ import subprocess
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from PIL import Image, UnidentifiedImageError
@@ -170,28 +171,36 @@ def read_many(
     return results
 
 
-def size_faults(images: Iterable[tuple[str, tuple[int, int], ImageFacts]]) -> list[Fault]:
-    """The fault of images that are read in another size than annotated; from (name, annotated (w, h), facts)."""
-    places = []
-    for name, annotated, fact in images:
-        if fact.reason or annotated == (fact.width, fact.height):
-            continue
-        upright = "rotated image" in fact.kinds and annotated == fact.stored
-        turned = ", upright by its EXIF orientation" if upright else ""
-        size = f"annotated {annotated[0]}x{annotated[1]}, read {fact.width}x{fact.height}"
-        places.append(f"{name} ({size}{turned})")
-    return found({"image size": places})
+def read_images(
+    images: Mapping[str | os.PathLike, tuple[int, int] | None],
+    decode: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[dict[str | os.PathLike, ImageFacts], list[Fault]]:
+    """Facts of many image files by path, and their faults, at most one of each kind.
 
-
-def image_faults(facts: Iterable[tuple[str, ImageFacts]]) -> list[Fault]:
-    """Faults of many images, at most one of each kind; from (name, facts)."""
-    places = defaultdict(list)
-    for name, fact in facts:
+    Args:
+        images: (width, height) that the annotations give, or None, by path.
+        decode, progress: as of ``read_facts`` and ``read_many``.
+    """
+    facts = dict(zip(images, read_many(partial(read_facts, decode=decode), list(images), progress), strict=True))
+    places, sizes = defaultdict(list), []
+    for path, fact in facts.items():
+        name = os.path.basename(path)
         detail = f" ({fact.reason})" if fact.reason else ""
         for kind in fact.kinds:
-            size = f" ({fact.width}x{fact.height})" if kind == "image side" else detail
-            places[kind].append(name + size)
-    return found(places)
+            places[kind].append(name + (f" ({fact.width}x{fact.height})" if kind == "image side" else detail))
+        if images[path] and (words := other_size(images[path], fact)):
+            sizes.append(f"{name} ({words})")
+    return facts, found({**places, "image size": sizes})
+
+
+def other_size(annotated: tuple[int, int], facts: ImageFacts) -> str:
+    """In words, that an image is read in another size than the (width, height) annotated; empty if it is not."""
+    if facts.reason or annotated == (facts.width, facts.height):
+        return ""
+    upright = "rotated image" in facts.kinds and annotated == facts.stored
+    turned = ", upright by its EXIF orientation" if upright else ""
+    return f"annotated {annotated[0]}x{annotated[1]}, read {facts.width}x{facts.height}{turned}"
 
 
 def _ends(path: str | os.PathLike, kind: str) -> bool:

@@ -4,22 +4,20 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .coco_file import is_number, is_text, surrounding_box
 from .image_check import SUFFIXES, ImageFacts
 from .sources import SourceSet, compare_size, fill, settle_classes
-from .splits import folders_above, split_of
+from .splits import files_below, folders_above, some_hold, split_of
 
-_LOOKED_INTO = 20  # files, to see whether they are annotations
 _CORNERS = 32  # of the polygon that stands for a circle
 
 
 def is_labelme(root: Path) -> bool:
     """Whether some JSON file below a folder is of labelme."""
-    return any(b'"shapes"' in path.read_bytes() for path in islice(_files(root), _LOOKED_INTO))
+    return some_hold(root, "*.json", b'"shapes"')
 
 
 def read_labelme(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
@@ -29,7 +27,7 @@ def read_labelme(root: Path, classes: Sequence[str] = (), val_fraction: float = 
     object. Points and lines have no area and are told as broken annotations.
     """
     source, by_split = SourceSet("labelme"), defaultdict(list)
-    for path in _files(root):
+    for path in files_below(root, "*.json"):
         image = _image_of(path)
         if image is None:
             source.places["absent image"].append(f"that of {path.relative_to(root)}")
@@ -38,10 +36,6 @@ def read_labelme(root: Path, classes: Sequence[str] = (), val_fraction: float = 
     fill(source, by_split, val_fraction, _read_shapes)
     settle_classes(source, classes)
     return source
-
-
-def _files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*.json") if path.is_file() and not path.name.startswith("."))
 
 
 def _image_of(path: Path) -> Path | None:

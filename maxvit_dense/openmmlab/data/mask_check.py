@@ -12,7 +12,7 @@ from .faults import Fault, found
 from .image_check import ImageFacts, read_many
 from .mask_data import LABEL_MODES, Labels, MaskFacts, pair_files, read_labels, read_mask
 from .mask_layouts import IGNORED_LABEL, MaskFolder, SplitFiles, find_mask_folder
-from .split_report import Progress, Report, Sample, SplitReport, add_absent
+from .split_report import Progress, Sample, SplitReport
 
 _ADE_CLASSES = 150
 
@@ -68,28 +68,22 @@ def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled:
     return ("empty mask", "") if mask.values <= unlabelled else ("", "")
 
 
-def check_mask_folder(root: Path, choice: Choice, decode: bool, progress: Progress) -> Report:
-    """Read all of a folder of images and masks; arguments as of ``dataset_check.check_dataset``."""
-    folder, labels, splits = _read(root, choice, decode, progress)
-    if folder.known and not folder.class_file and not choice.file:
-        remark = f"the classes of {folder.kind}; {folder.convention}"
-    elif folder.class_file or choice.file:
-        remark = f"{folder.convention}, as far as the list of classes does not name them"
-    else:
-        remark = f"no list of classes, so each value is one; {folder.convention}"
-    add_absent(splits)
-    return Report(folder.kind, list(labels.classes), splits, remark)
-
-
-def read_folder(root: Path, choice: Choice) -> tuple[MaskFolder, Labels, list[Fault]]:
-    """A folder to convert, what its values mean, and all of its faults but that of a split that is missing."""
-    folder, labels, splits = _read(root, choice, False, lambda *_: None, by_colour=True)
-    return folder, labels, [fault for split in splits for fault in split.faults]
-
-
-def _read(
-    root: Path, choice: Choice, decode: bool, progress: Progress, by_colour: bool = False
+def read_folder(
+    root: Path,
+    choice: Choice,
+    decode: bool = False,
+    progress: Progress = lambda *_: None,
+    by_colour: bool = False,
 ) -> tuple[MaskFolder, Labels, list[SplitReport]]:
+    """Read all of a folder of images and masks: what it is, what its values mean, and what was found in each split.
+
+    Args:
+        root, choice, decode, progress: as of ``dataset_check.check_dataset``.
+        by_colour: colours of masks that stand for classes are to be converted, so they are no fault.
+
+    Raises:
+        InputError: there are no such folders; the list of classes cannot be used.
+    """
     folder = find_mask_folder(root)
     if folder is None or not folder.splits:
         raise InputError(

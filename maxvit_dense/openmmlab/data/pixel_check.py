@@ -4,7 +4,6 @@ import logging
 import os
 import random
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,7 +14,7 @@ from ...errors import InputError
 from ..config_parts import type_name
 from .coco_check import CLIPPED_SHARE, share_outside
 from .faults import Fault, found
-from .image_check import ImageFacts, image_faults, read_facts, read_many, size_faults
+from .image_check import read_images, read_many
 from .mask_check import mask_faults
 from .mask_data import Labels, read_mask
 from .mask_layouts import IGNORED_LABEL
@@ -99,11 +98,8 @@ def header_faults(images: Mapping[str, tuple[int, int] | None]) -> list[Fault]:
     Args:
         images: (width, height) that the annotations give, or None, by path.
     """
-    paths = _drawn(list(images), MOST_IMAGES)
-    facts = _headers(paths)
-    faults = image_faults((os.path.basename(path), facts[path]) for path in paths)
-    annotated = ((os.path.basename(path), images[path], facts[path]) for path in paths if images[path])
-    return [fault for fault in [*faults, *size_faults(annotated)] if fault.fatal]
+    _, faults = read_images({path: images[path] for path in _drawn(list(images), MOST_IMAGES)})
+    return [fault for fault in faults if fault.fatal]
 
 
 def pixel_faults(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, what: str) -> list[Fault]:
@@ -116,7 +112,7 @@ def pixel_faults(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, w
         what: they belong to, for the log.
     """
     drawn = _drawn(pairs, MOST_MASKS)
-    images = _headers([image for image, _ in drawn])
+    images, _ = read_images(dict.fromkeys(image for image, _ in drawn))
     masks = read_many(read_mask, [mask for _, mask in drawn])
     named = [(os.path.basename(path), mask, images[image]) for (image, path), mask in zip(drawn, masks, strict=True)]
     faults = mask_faults(named, labels, first)
@@ -147,7 +143,3 @@ def reads_as_usual(pipeline: Sequence[Mapping[str, Any]]) -> bool:
 
 def _drawn(items: Sequence[T], most: int) -> list[T]:
     return list(items) if len(items) <= most else random.Random(_SEED).sample(items, most)
-
-
-def _headers(paths: Sequence[str]) -> dict[str, ImageFacts]:
-    return dict(zip(paths, read_many(partial(read_facts, decode=False), paths), strict=True))

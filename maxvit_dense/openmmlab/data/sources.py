@@ -16,7 +16,7 @@ from typing import Any
 from .choice import Choice, corners
 from .coco_file import MENDED, area, find_coco, is_polygon, read_annotations
 from .faults import Fault, found
-from .image_check import SUFFIXES, ImageFacts, read_facts, size_faults
+from .image_check import SUFFIXES, ImageFacts, other_size, read_facts
 
 _FIRST_ID = {"train": 1, "val": 1_000_001}  # image ids are unique over both splits
 _SEED = 0
@@ -47,6 +47,7 @@ class SourceSet:
         classes: names in the order of labels.
         splits: items of "train" and "val".
         divided: True where the files have no validation list and one was drawn.
+        filled: boxes that stand for a mask.
         places: where each kind of fault was found.
     """
 
@@ -54,6 +55,7 @@ class SourceSet:
     classes: list[str] = field(default_factory=list)
     splits: dict[str, list[Item]] = field(default_factory=dict)
     divided: bool = False
+    filled: int = 0
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def faults(self) -> list[Fault]:
@@ -77,17 +79,16 @@ class SourceSet:
         categories = [dict(id=index, name=name) for name, index in label.items()]
         return dict(images=images, annotations=annotations, categories=categories)
 
-    def choose(self, choice: Choice) -> int:
-        """Leave out, merge, rename and order classes, and give boxes for masks; how many stand for one.
+    def choose(self, choice: Choice) -> None:
+        """Leave out, merge, rename and order classes, and give boxes for masks.
 
         Raises:
             InputError: as ``Choice.pairs``.
         """
         objects = [entry for items in self.splits.values() for item in items for entry in item.objects]
-        filled = 0
         if choice.boxes_as_masks:
             bare = [entry for entry in objects if not entry.get("segmentation")]
-            filled = len(bare)
+            self.filled = len(bare)
             for entry in bare:
                 entry["segmentation"] = [corners(entry["bbox"])]
         if choice.selects:
@@ -95,7 +96,6 @@ class SourceSet:
             for item in (item for items in self.splits.values() for item in items):
                 item.objects = [{**entry, "name": new[entry["name"]]} for entry in item.objects if entry["name"] in new]
             self.classes = list(dict.fromkeys(new.values()))
-        return filled
 
     def mend(self) -> dict[str, int]:
         """Put right what has one right answer and is not put right on reading; how many of each kind.
@@ -210,8 +210,8 @@ def _item(
 
 def compare_size(source: SourceSet, path: Path, size: tuple[int, int], facts: ImageFacts) -> None:
     """Tell an annotation file that says another size of its image than is read."""
-    for fault in size_faults([(path.name, size, facts)]) if all(size) else ():
-        source.places["image size"] += fault.places
+    if all(size) and (words := other_size(size, facts)):
+        source.places["image size"].append(f"{path.name} ({words})")
 
 
 def images_by_stem(paths: Iterable[Path], source: SourceSet) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from .faults import Fault, found
-from .image_check import ImageFacts, complaints, image_faults, read_facts, read_many
+from .image_check import ImageFacts, complaints, read_images
 
 Progress = Callable[[str, int, int], None]
 
@@ -17,11 +17,12 @@ Progress = Callable[[str, int, int], None]
 class Sample:
     """An image of a split and what is drawn over it.
 
-    boxes: (label, [x, y, width, height]) in pixels. polygons: (label, [x1, y1, ...]). mask: its file. label: of the
-    whole picture.
+    size: (width, height) as annotated, if it is. boxes: (label, [x, y, width, height]) in pixels. polygons: (label,
+    [x1, y1, ...]). mask: its file. label: of the whole picture.
     """
 
     path: Path
+    size: tuple[int, int] | None = None
     boxes: list[tuple[int, list[float]]] = field(default_factory=list)
     polygons: list[tuple[int, list[float]]] = field(default_factory=list)
     mask: Path | None = None
@@ -48,10 +49,9 @@ class SplitReport:
 
     def read_images(self, decode: bool, progress: Progress) -> dict[Path, ImageFacts]:
         """Facts of what lies where images should; adds their faults and sizes."""
-        paths = [sample.path for sample in self.samples if os.path.lexists(sample.path)]
-        read = partial(read_facts, decode=decode)
-        facts = dict(zip(paths, read_many(read, paths, partial(progress, self.name)), strict=True))
-        self.faults += image_faults((path.name, fact) for path, fact in facts.items())
+        images = {sample.path: sample.size for sample in self.samples if os.path.lexists(sample.path)}
+        facts, faults = read_images(images, decode, partial(progress, self.name))
+        self.faults += faults
         if decode:
             said = complaints(path for path, fact in facts.items() if not fact.reason)
             self.faults += found({"damaged image": [f"{Path(path).name} ({text})" for path, text in said.items()]})

@@ -3,7 +3,6 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -11,9 +10,8 @@ from ...errors import InputError
 from .image_check import SUFFIXES, ImageFacts, refuse_no_file
 from .mask_layouts import names_in, voc_lists
 from .sources import SourceSet, compare_size, fill, images_by_stem, settle_classes
-from .splits import folders_above, split_of
+from .splits import files_below, folders_above, some_hold, split_of
 
-_LOOKED_INTO = 20  # files, to see whether they are annotations
 _UNREAD = ("could not convert", "invalid literal")  # Python's words, with what stands there
 
 
@@ -23,7 +21,7 @@ def is_voc(root: Path) -> bool:
 
 def is_labelimg(root: Path) -> bool:
     """Whether some XML file below a folder is an annotation of objects."""
-    return any(b"<annotation" in path.read_bytes()[:1000] for path in islice(_files(root), _LOOKED_INTO))
+    return some_hold(root, "*.xml", b"<annotation")
 
 
 def read_voc(root: Path, classes: Sequence[str] = (), val_fraction: float = 0.2) -> SourceSet:
@@ -66,7 +64,7 @@ def read_labelimg(root: Path, classes: Sequence[str] = (), val_fraction: float =
     for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES):
         images[path.stem].append(path)
     pairs: dict[Path, Path] = {}
-    for path in _files(root):
+    for path in files_below(root, "*.xml"):
         found = max(images.get(path.stem, ()), key=lambda image: _nearness(image, path, root), default=None)
         if found is None:
             source.places["absent image"].append(f"{path.stem}, of {path.relative_to(root)}")
@@ -88,10 +86,6 @@ def _nearness(image: Path, annotation: Path, root: Path) -> tuple[bool, int]:
     """Whether two files are of the same split, and how many of their folders have the same names."""
     folders = folders_above(image, root), folders_above(annotation, root)
     return split_of(folders[0]) == split_of(folders[1]), len({*folders[0]} & {*folders[1]})
-
-
-def _files(root: Path) -> list[Path]:
-    return sorted(path for path in root.rglob("*.xml") if path.is_file() and not path.name.startswith("."))
 
 
 def _read_xml(path: Path, facts: ImageFacts, source: SourceSet) -> list[dict]:
