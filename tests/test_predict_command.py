@@ -95,9 +95,10 @@ def test_work_is_beside_the_network_only_where_that_leaves_a_core(predict, photo
     monkeypatch.setattr(write.YoloText, "add", add)
     monkeypatch.setattr(Boxes, "__call__", answer)
     monkeypatch.setattr(Boxes, "threads", threads, raising=False)
+    monkeypatch.setattr("maxvit_dense.predict.run._AT_ONCE", 2)
     Image.new("RGB", (64, 48)).save(photos / "3.png")
     (photos / "0.jpg").write_bytes(b"no image")
-    assert predict(photos, "--out", "labels", "--format", "yolo") == 1
+    assert predict(photos, "--out", "labels", "--format", "yolo", "--batch", "2") == 1
     assert files(tmp_path / "labels") == ["1.txt", "3.txt", "classes.txt", "deep/2.txt"]
     assert len(beside) == 3 and (not any(beside) if threads else beside[0])
 
@@ -242,7 +243,7 @@ def test_an_interrupt_of_the_network_keeps_what_a_webcam_or_a_video_showed(predi
 
     def interrupted(model, images):
         calls.append(images)
-        if len(calls) == 3:
+        if len(calls) == 6:
             raise KeyboardInterrupt
         return answer(model, images)
 

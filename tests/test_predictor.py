@@ -141,3 +141,11 @@ def test_images_that_cannot_be_resized_or_held_are_refused(runs, monkeypatch):
     monkeypatch.setattr(predictor.model, "test_step", no_memory)
     with pytest.raises(InputError, match="Give --tile 1024"):
         predictor(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_what_is_no_image_is_refused(runs):
+    predictor = maxvit_dense.openmmlab.load(runs["classifier"], device="cpu")
+    image = np.zeros((8, 8, 3), np.uint8)
+    for given in (image[..., 0], image[..., :2], image.astype(float), image[:0], 7):
+        with pytest.raises(InputError, match="Image 1 (is|has no pixels)"):
+            predictor([image, given])

@@ -89,15 +89,34 @@ def quantize(path: Path, inputs: Sequence[dict[str, np.ndarray]]) -> None:
         quantized = nncf.quantize(
             model,
             nncf.Dataset(inputs),
-            preset=nncf.QuantizationPreset.MIXED,
+            preset=nncf.QuantizationPreset.PERFORMANCE,  # symmetric
             model_type=nncf.ModelType.TRANSFORMER,
             subset_size=len(inputs),
+            ignored_scope=nncf.IgnoredScope(**_left_as_it_is(model.get_ops()), validate=False),
         )
     del model  # it maps the file that is written over
     partial = path.with_name(f"int8-{path.name}")
     openvino.save_model(quantized, partial, compress_to_fp16=False)
     partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
     partial.replace(path)
+
+
+def _left_as_it_is(nodes: Sequence[Any]) -> dict[str, list[str]]:
+    """Types and names of what is not quantized: of a network with attention, all but the layers with linear weights.
+
+    With convolutions and element-wise work in 8 bits too it was no faster, and agreed with fp32's first class on 97.0%
+    of 2,000 images in place of 99.6% (MaxViT-mini trained on CIFAR-10, docs/export.md).
+    """
+    types = {node.get_type_name() for node in nodes}
+    products = [node for node in nodes if node.get_type_name() == "MatMul"]
+    attention = [node.get_friendly_name() for node in products if not _has_weights(node)]
+    if not attention and "ScaledDotProductAttention" not in types:
+        return {}
+    return dict(types=sorted(types - {"MatMul"}), names=attention)
+
+
+def _has_weights(node: Any) -> bool:
+    return any(part.get_source_output().get_node().get_type_name() == "Constant" for part in node.inputs())
 
 
 def _needed(form: str, precision: str) -> list[str]:

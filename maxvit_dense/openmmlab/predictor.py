@@ -23,7 +23,7 @@ from timm.data import create_transform
 from torch import nn
 
 from ..errors import InputError
-from ..predict.images import read_image
+from ..predict.images import check_array, read_image
 from ..weights.safe_load import read_checkpoint
 from ..work_dir import last_checkpoint
 from . import exact_batches
@@ -85,21 +85,21 @@ class Predictor:
             ``scores`` (K,), probabilities.
 
         Raises:
-            InputError: an image that cannot be read.
+            InputError: an image that cannot be read, or is none.
         """
         images = [images] if isinstance(images, str | Path | np.ndarray) else list(images)
         found = []
         for begin in range(0, len(images), self.batch):
             group = images[begin : begin + self.batch]
-            arrays = [image if isinstance(image, np.ndarray) else read_image(image) for image in group]
-            found += self._predict([self.prepared(image) for image in arrays])
+            arrays = [read_image(image) if isinstance(image, str | Path) else image for image in group]
+            found += self._predict([self.prepared(check_array(image, i)) for i, image in enumerate(arrays, begin)])
         return found
 
     def prepared(self, image: np.ndarray) -> dict[str, Any]:
         """What the test pipeline makes of an image: ``inputs`` (3, h, w), not normalised, and what goes with it."""
         if self.task == "classification":
             return dict(inputs=self._prepare(Image.fromarray(image)), label=0)
-        bgr = np.ascontiguousarray(image[..., ::-1], dtype=np.float32 if self._float else None)
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR).astype(np.float32 if self._float else np.uint8, copy=False)
         shape = image.shape[:2]
         fields = dict(img_path="", img_id=0, img_shape=shape, ori_shape=shape, height=shape[0], width=shape[1])
         try:

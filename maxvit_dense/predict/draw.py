@@ -6,6 +6,7 @@ need matplotlib's figures, whose memory grows with the image.
 
 import colorsys
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -67,6 +68,11 @@ def draw(
     return picture
 
 
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.load_default(size)
+
+
 class _Pen:
     """Draws on one picture, in sizes that fit it."""
 
@@ -75,7 +81,7 @@ class _Pen:
         self.draw = ImageDraw.Draw(picture)
         short = min(picture.size)
         self.line = max(2, round(short / 250))
-        self.font = ImageFont.load_default(size=max(12, min(short / 28, 40)))
+        self.font = _font(round(max(12, min(short / 28, 40))))
         self.placed: list[tuple[float, float, float, float]] = []
 
     def objects(self, boxes: np.ndarray, result: Mapping, classes: Sequence[str], palette: Sequence[Colour]) -> None:

@@ -4,7 +4,7 @@ import glob
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -89,7 +89,8 @@ def read_image(path: str | Path) -> np.ndarray:
         raise InputError(f"{path} is not a file: a pipe, a device or a folder. Give an image.")
     try:
         with Image.open(path) as image:
-            return to_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            return to_rgb(image)
     except FileNotFoundError as error:
         raise InputError(f"There is no image {path}.") from error
     except Image.DecompressionBombError as error:
@@ -98,12 +99,26 @@ def read_image(path: str | Path) -> np.ndarray:
         raise InputError(f"Image {path} cannot be read ({error}).") from error
 
 
+def check_array(image: Any, index: int) -> np.ndarray:
+    """The image, or what is wrong with it.
+
+    Raises:
+        InputError: not (H, W, 3) uint8.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        given = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise InputError(f"Image {index} is {given}: give an RGB array (height, width, 3) of uint8.")
+    if 0 in image.shape:
+        raise InputError(f"Image {index} has no pixels: its shape is {list(image.shape)}.")
+    return image
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
     """8-bit RGB as OpenCV makes it, by which training reads: the high byte of 16 bits, no transparency."""
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = (np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def check_targets(targets: Sequence[Path], sources: Iterable[Path]) -> None:

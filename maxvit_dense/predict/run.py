@@ -22,7 +22,9 @@ from .results import Result, count, kind, pieces, select
 from .tiles import OVERVIEW, LargeImage, cut_tiles, predict_tiles, shrink
 from .write import Writer
 
-_AT_ONCE = 2  # images at least that are read, and that are drawn, in one go
+# Images at least that are read, and that are drawn, in one go: the network's threads keep their cores for some
+# milliseconds after each call.
+_AT_ONCE = 4
 Found = tuple[Item, "np.ndarray | LargeImage", Result]
 
 
@@ -91,7 +93,8 @@ def run(job: Job, items: Iterable[Item], total: int | None) -> Progress:
                     _finished(behind)
                 else:
                     ahead = next_ones()
-                found = _predicted(job, batch)
+                groups = [batch[i : i + job.batch] for i in range(0, len(batch), job.batch)]
+                found = [one for group in groups for one in _predicted(job, group)]
                 _finished(behind)
                 behind = [pool.submit(_write, job, found)] + [pool.submit(_show, job, *one) for one in found]
                 progress.add(len(batch))

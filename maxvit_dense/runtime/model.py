@@ -3,11 +3,11 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..predict.images import check_array
 from .backends import default_threads, open_program
 from .card import Card, find_program, read_card
 from .images import fixed_size, prepare
@@ -48,7 +48,7 @@ class Model:
         self._run = open_program(path, runtime, self.card.precision, threads, size)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Result]:
-        return [self._found(_check_image(image, i)) for i, image in enumerate(images)]
+        return [self._found(check_array(image, i)) for i, image in enumerate(images)]
 
     def _found(self, image: np.ndarray) -> Result:
         inputs, size = program_inputs(image, self.card)
@@ -70,20 +70,6 @@ def program_inputs(image: np.ndarray, card: Card) -> tuple[dict[str, np.ndarray]
     if card.task == "segmentation":
         inputs["original"] = np.array(image.shape[:2], np.int64)
     return inputs, size
-
-
-def _check_image(image: Any, index: int) -> np.ndarray:
-    """The image, or what is wrong with it.
-
-    Raises:
-        InputError: not (H, W, 3) uint8.
-    """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        given = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise InputError(f"Image {index} is {given}: give an RGB array (height, width, 3) of uint8.")
-    if 0 in image.shape:
-        raise InputError(f"Image {index} has no pixels: its shape is {list(image.shape)}.")
-    return image
 
 
 def _read_labels(found: Result, image: np.ndarray, size: tuple[int, int], card: Card) -> Result:

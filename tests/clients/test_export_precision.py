@@ -20,11 +20,11 @@ PLAIN = dict(order="rgb", mean=[127, 127, 127], std=[64, 64, 64], resize=dict(ru
 
 
 class Exportable:
-    """Two convolutions, as `openmmlab.export.whole` would hand them over."""
+    """Two convolutions and what stands between, as `openmmlab.export.whole` would hand them over."""
 
-    def __init__(self):
+    def __init__(self, between=nn.GELU):
         torch.manual_seed(0)
-        network = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.GELU(), nn.Conv2d(16, 8, 3, padding=1))
+        network = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, padding=1), between(), nn.Conv2d(16, 8, 3, padding=1))
         self.graph = Graph(network.eval(), dict(image=torch.randn(1, 3, 40, 50)), ["stride2"])
         self.card = Card("features", "two convolutions", [], "fp32", ["stride2"], PLAIN)
 
@@ -50,6 +50,31 @@ def test_programs_of_each_precision(tmp_path, precision, least, most):
     found = model([image])[0]["stride2"]
     expected = exportable.reference(dict(image=((image.astype(np.float32) - 127) / 64).transpose(2, 0, 1)[None]))
     assert np.abs(found - expected["stride2"][0]).mean() < most * np.abs(expected["stride2"]).max()
+
+
+class Attention(nn.Module):
+    """Each row of a map attends to itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.value = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x):
+        x = x.permute(0, 2, 3, 1)
+        weights = (self.query(x) @ x.transpose(2, 3)).softmax(-1)
+        return (weights @ self.value(x)).permute(0, 3, 1, 2)
+
+
+def test_of_a_network_with_attention_linear_layers_alone_have_8_bits(tmp_path):
+    pytest.importorskip("nncf", reason="needs nncf (requirements/clients.txt)")
+    images = [job.example_inputs(size, ["image"]) for size in job.SIZES]
+    job.export(Exportable(Attention), "openvino", tmp_path / "out", precision="int8", calibration=images)
+    nodes = read_openvino(tmp_path / "out" / "model.xml").get_ops()
+    rounded = Counter()
+    for node in nodes:
+        inputs = {part.get_source_output().get_node().get_type_name() for part in node.inputs()}
+        rounded[node.get_type_name()] += "FakeQuantize" in inputs
+    assert rounded["MatMul"] == 2 and rounded["Convolution"] == 0
 
 
 def test_images_of_one_size_get_a_program_of_that_size(tmp_path):
