@@ -95,7 +95,6 @@ def test_work_is_beside_the_network_only_where_that_leaves_a_core(predict, photo
     monkeypatch.setattr(write.YoloText, "add", add)
     monkeypatch.setattr(Boxes, "__call__", answer)
     monkeypatch.setattr(Boxes, "threads", threads, raising=False)
-    monkeypatch.setattr("maxvit_dense.predict.run._AT_ONCE", 2)
     Image.new("RGB", (64, 48)).save(photos / "3.png")
     (photos / "0.jpg").write_bytes(b"no image")
     assert predict(photos, "--out", "labels", "--format", "yolo", "--batch", "2") == 1
@@ -249,7 +248,7 @@ def test_an_interrupt_of_the_network_keeps_what_a_webcam_or_a_video_showed(predi
 
     monkeypatch.setattr(Boxes, "__call__", interrupted)
     assert predict("clip.mp4", "--out", "found.json") == 0
-    assert len(json.loads((tmp_path / "found.json").read_text())) == 4
+    assert len(json.loads((tmp_path / "found.json").read_text())) == 5
     assert files(tmp_path / "predictions") == ["clip.mp4"]
 
 

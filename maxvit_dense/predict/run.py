@@ -22,9 +22,7 @@ from .results import Result, count, kind, pieces, select
 from .tiles import OVERVIEW, LargeImage, cut_tiles, predict_tiles, shrink
 from .write import Writer
 
-# Images at least that are read, and that are drawn, in one go: the network's threads keep their cores for some
-# milliseconds after each call.
-_AT_ONCE = 4
+_PIXELS = 2**24  # that are read at once
 Found = tuple[Item, "np.ndarray | LargeImage", Result]
 
 
@@ -79,11 +77,11 @@ def run(job: Job, items: Iterable[Item], total: int | None) -> Progress:
     Returns:
         How many were done, and how fast.
     """
-    progress, items, at_once, behind = Progress(total), iter(items), max(job.batch, _AT_ONCE), []
+    progress, items, behind, batch = Progress(total), iter(items), [], []
     with ThreadPoolExecutor(1 if job.stream else 2) as pool:
 
         def next_ones() -> list[tuple[Item, Future]]:
-            return [(item, pool.submit(item.read)) for item in islice(items, at_once)]
+            return [(item, pool.submit(item.read)) for item in islice(items, _number(job, progress, batch))]
 
         try:
             ahead = next_ones()
@@ -108,6 +106,18 @@ def run(job: Job, items: Iterable[Item], total: int | None) -> Progress:
     if job.writer:
         job.writer.close()
     return progress
+
+
+def _number(job: Job, progress: Progress, last: Sequence[tuple[Item, np.ndarray]]) -> int:
+    """How many images are read next.
+
+    Between calls of the network as many as it predicts in a second, since its threads keep their cores for some 15 ms
+    after each call, if the memory has room for images like the last ones.
+    """
+    if job.stream or not job.in_turns or not last:
+        return job.batch
+    pixels = max(image.size // 3 for _, image in last)
+    return max(job.batch, min(int(progress.rate), _PIXELS // pixels))
 
 
 def _finished(tasks: Sequence[Future]) -> None:
