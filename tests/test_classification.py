@@ -73,7 +73,7 @@ def test_classes_are_sorted_as_numbers_where_they_are(tmp_path):
     for name in ("n10", "n9", "n100"):
         (tmp_path / "train" / name).mkdir(parents=True)
         (tmp_path / "train" / name / "0.JPEG").touch()
-    assert read_classes(find_split(str(tmp_path), "train")) == ("n9", "n10", "n100")
+    assert list(read_classes(find_split(str(tmp_path), "train"))) == ["n9", "n10", "n100"]
 
 
 def test_augmentation_follows_from_seed_epoch_and_index_alone(root):

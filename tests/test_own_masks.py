@@ -239,7 +239,7 @@ def test_every_kind_of_segmentation_head_is_sized():
         ],
         auxiliary_head=dict(num_classes=150),
     )
-    assert size_heads(model, 3, 150) == ["decode_head[0]", "decode_head[1]", "auxiliary_head"]
+    assert size_heads(model, 3, 150) == ["decode_head.0", "decode_head.1", "auxiliary_head"]
     first, second = model.decode_head
     assert first == dict(num_classes=3, out_channels=3, loss_decode=dict(class_weight=[1.0] * 3))
     assert second == dict(num_classes=3, out_channels=256, loss_cls=dict(class_weight=[1.0] * 3 + [0.1]))
@@ -323,7 +323,7 @@ def test_a_list_for_a_folder_of_another_layout_is_refused(config, tmp_path, caps
 
 
 def test_a_fault_outside_the_sample_stops_training_by_name(config, own, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(pixel_check, "MOST_MASKS", 1)
+    monkeypatch.setattr(checks, "MOST_MASKS", 1)
     monkeypatch.setattr("random.Random.sample", lambda self, items, most: items[:most])
     Image.fromarray(LABELS + 9).save(own / "masks/train/2.png")
     assert train([config, "--data-root", str(own), "--work-dir", str(tmp_path / "work")]) == 2

@@ -83,12 +83,12 @@ def _convert_boxes(args: argparse.Namespace, root: Path, kind: str, chosen: "Cho
 
 
 def _convert_masks(args: argparse.Namespace, root: Path, chosen: "Choice") -> int:
-    from maxvit_dense.openmmlab.data import convert, mask_check
+    from maxvit_dense.openmmlab.data import convert, dataset_check
     from maxvit_dense.openmmlab.data.faults import refuse
 
     if args.boxes_as_masks:
         return _fail(f"--boxes-as-masks is about annotated boxes, and {root} holds masks. Leave it out.")
-    folder, labels, splits = mask_check.read_folder(root, chosen, by_colour=True)
+    folder, labels, splits = dataset_check.read_folder(root, chosen, by_colour=True)
     refuse((fault for split in splits for fault in split.faults), root, "converted")
     counts = convert.write_masks(folder, labels, args.target, args.copy, args.val_fraction)
     counted = ", ".join(f"{count} {split}" for split, count in counts.items())

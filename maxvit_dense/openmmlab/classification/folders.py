@@ -8,7 +8,7 @@
 
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from timm.data.readers.reader import Reader
@@ -90,47 +90,41 @@ def open_reader(split: Split, classes: Iterable[str] | None = None) -> Reader:
         raise InputError(f"No images of known classes in {split.path}: {error}") from error
 
 
-def read_classes(split: Split) -> tuple[str, ...]:
-    """Class names of a split in the order of their labels.
+def read_classes(split: Split) -> dict[str, list[str]]:
+    """Paths of the images of each class of a split, in the order of labels; of tar files the classes alone.
 
     Raises:
-        InputError: what ``folder_faults`` finds; fewer than two classes.
+        InputError: what ``images_by_class`` finds; fewer than two classes.
     """
     if split.kind == "folders":
-        refuse(folder_faults(split.path), split.path)
-        return class_folders(split.path)
-    reader = open_reader(split)
-    labels = reader.class_to_idx if hasattr(reader, "class_to_idx") else reader.class_name_to_idx
-    classes = tuple(sorted(labels, key=labels.get))
-    refuse(_too_few(classes), split.path)
+        classes, faults = images_by_class(split.path)
+    else:
+        reader = open_reader(split)
+        labels = reader.class_to_idx if hasattr(reader, "class_to_idx") else reader.class_name_to_idx
+        classes = {name: [] for name in sorted(labels, key=labels.get)}
+        faults = _too_few(classes)
+    refuse(faults, split.path)
     return classes
 
 
-def class_folders(folder: str) -> tuple[str, ...]:
+def class_folders(folder: str) -> list[str]:
     """Names of the class folders of a split, as timm sorts them."""
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    return tuple(sorted(names, key=natural_key))
+    return _listed(folder)[1]
 
 
-def pictures(folder: str) -> list[str]:
-    """Paths of the images in the class folders of a split."""
-    folders = [os.path.join(folder, name) for name in class_folders(folder)]
-    return [os.path.join(path, image) for path in folders for image in _images_in(path)]
+def images_by_class(folder: str) -> tuple[dict[str, list[str]], list[Fault]]:
+    """Paths of the images in each class folder, as timm sorts them, and what is wrong, by one listing of each.
 
-
-def folder_faults(folder: str) -> list[Fault]:
-    """What is wrong with the class folders of a split: images that belong to no class, classes without images."""
-    classes = class_folders(folder)
-    places = {"unsorted image": _images_in(folder), "empty class": [], "nested image": []}
-    for name in classes:
-        path = os.path.join(folder, name)
-        if not _images_in(path):
-            places["empty class"].append(name)
-        for below in class_folders(path):
-            if _images_in(os.path.join(path, below)):
-                places["nested image"].append(f"{name}/{below}")
-    return [*found(places, suffixes=", ".join(SUFFIXES)), *_too_few(classes)]
+    Wrong are images that belong to no class, classes without images, and fewer classes than two.
+    """
+    beside, names = _listed(folder)
+    classes, places = {}, {"unsorted image": beside, "empty class": [], "nested image": []}
+    for name in names:
+        images, below = _listed(os.path.join(folder, name))
+        classes[name] = [os.path.join(folder, name, image) for image in images]
+        places["empty class"] += [] if images else [name]
+        places["nested image"] += [f"{name}/{each}" for each in below if _listed(os.path.join(folder, name, each))[0]]
+    return classes, [*found(places, suffixes=", ".join(SUFFIXES)), *_too_few(classes)]
 
 
 def compare_classes(train: tuple[str, ...], val: tuple[str, ...], train_path: str, val_path: str) -> None:
@@ -154,10 +148,14 @@ def _folder_split(folder: str) -> Split:
     return Split(folder, "tar" if holds_tar else "folders")
 
 
-def _images_in(folder: str) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+def _listed(folder: str) -> tuple[list[str], list[str]]:
+    """Names of the images and of the folders in a folder."""
+    with os.scandir(folder) as listing:
+        entries = list(listing)
+    images = sorted(entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+    folders = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    return images, sorted(folders, key=natural_key)
 
 
-def _too_few(classes: tuple[str, ...]) -> list[Fault]:
+def _too_few(classes: Collection[str]) -> list[Fault]:
     return found({"too few classes": [listed(classes) or "none"] if len(classes) < 2 else []})

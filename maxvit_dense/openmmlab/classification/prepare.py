@@ -12,12 +12,12 @@ from timm.data import create_transform, resolve_data_config
 from ...errors import InputError, listed
 from ...variants import default_cfgs
 from ...weights.safe_load import read_checkpoint
+from ..data.checks import header_faults
 from ..data.data_set import PHASES, data_sets
 from ..data.faults import refuse
-from ..data.pixel_check import header_faults
 from ..launch import world_size
 from .data import check_unreadable
-from .folders import AS_TIMM_READS, compare_classes, find_split, open_reader, pictures, read_classes
+from .folders import AS_TIMM_READS, compare_classes, find_split, open_reader, read_classes
 
 _logger = logging.getLogger(__name__)
 
@@ -76,11 +76,11 @@ def _adopt_class_folders(cfg: Config, phases: tuple[str, ...], overrides: dict, 
             raise InputError(f"There is no data root {data.root}. Give the folder with --data-root DIR.")
         split = find_split(data.root, data.entry.split)
         if data.phase not in found:
-            found[data.phase] = (split.path, read_classes(split))
-            if split.kind == "folders":  # images that cannot be read are told, or left out, by ImageStreamHook
-                faults = header_faults(dict.fromkeys(pictures(split.path)))
-                passed = {"broken image", *AS_TIMM_READS}
-                refuse((fault for fault in faults if fault.kind not in passed), split.path)
+            by_class = read_classes(split)
+            found[data.phase] = (split.path, tuple(by_class))
+            faults = header_faults({path: None for images in by_class.values() for path in images})
+            passed = {"broken image", *AS_TIMM_READS}  # the first are told, or left out, by ImageStreamHook
+            refuse((fault for fault in faults if fault.kind not in passed), split.path)
     if "train" in found and "val" in found:
         compare_classes(found["train"][1], found["val"][1], found["train"][0], found["val"][0])
     path, names = next(iter(found.values()))

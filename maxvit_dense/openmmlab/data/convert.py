@@ -64,7 +64,7 @@ def write_masks(
     """Write images and masks as ``images/{train,val}``, ``masks/{train,val}`` and ``classes.json``.
 
     Args:
-        folder: of ``mask_layouts.find_mask_folder``; its faults are for ``mask_check`` to find.
+        folder: of ``mask_layouts.find_mask_folder``; its faults are for ``dataset_check`` to find.
         labels: what the values in the masks mean; they stay as they are, but that colours become values.
         target, copy: as of ``write_coco``.
         val_fraction: of the images, drawn for validation where there is no such split.

@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from ...files import file_written_aside
 from .coco_file import is_polygon
+from .dataset_check import Report, Sample, SplitReport
 from .mask_layouts import IGNORED_LABEL
-from .split_report import Report, Sample, SplitReport
 
 _CLASS_ROWS = 30
 _BAR = 30  # characters

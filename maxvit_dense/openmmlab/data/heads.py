@@ -1,6 +1,5 @@
 """Heads of a model and one's own data: classes, their names and colours, and batches that a head can be trained on."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from mmdet.visualization.palette import get_palette
@@ -8,7 +7,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
 from ...errors import InputError
-from ..config_parts import type_name
+from ..config_parts import entries, type_name
 from ..launch import world_size
 
 # Parts of a detector that hold no classes of the data: proposals are objects or not, stuff has its own labels.
@@ -33,7 +32,9 @@ def size_heads(model: ConfigDict, count: int, old: int) -> list[str]:
         InputError: weights or outputs that are a matter of the config's own classes.
     """
     resized = []
-    for name, part in _head_parts(model):
+    for name, part in entries(model, "**"):
+        if not isinstance(part, dict) or not _is_of_classes(name):
+            continue
         before = len(resized)
         _size_outputs(part, count, name)
         for key, value in (("num_classes", count), ("num_things_classes", count), ("num_stuff_classes", 0)):
@@ -45,18 +46,10 @@ def size_heads(model: ConfigDict, count: int, old: int) -> list[str]:
     return resized
 
 
-def _head_parts(part: Any, name: str = "", in_head: bool = False) -> Iterator[tuple[str, ConfigDict]]:
-    """All entries of a model's config that belong to a head of classes, with their dotted names."""
-    if isinstance(part, list | tuple):
-        for index, item in enumerate(part):
-            yield from _head_parts(item, f"{name}[{index}]", in_head)
-    if not isinstance(part, dict):
-        return
-    if in_head:
-        yield name, part
-    for key, value in part.items():
-        if key not in _OTHER_HEADS:
-            yield from _head_parts(value, f"{name}.{key}".lstrip("."), in_head or key.endswith("head"))
+def _is_of_classes(name: str) -> bool:
+    """Whether an entry of a model's config, by its dotted name, belongs to a head of classes."""
+    words = name.split(".")
+    return any(word.endswith("head") for word in words) and not {*words} & {*_OTHER_HEADS}
 
 
 def _size_outputs(part: ConfigDict, count: int, name: str) -> None:
@@ -101,7 +94,9 @@ def check_batch(cfg: Config) -> None:
     if cfg.train_dataloader.get("batch_size") != 1:
         return
     shared = world_size(cfg.get("launcher", "none")) > 1 and get_device() != "cpu"  # SyncBN takes the others' images
-    for name, head in _pooling_heads(cfg.model):
+    for name, head in entries(cfg.model, "**"):
+        if not isinstance(head, dict) or type_name(head) not in _POOLING_HEADS:
+            continue
         norm = str((head.get("norm_cfg") or {}).get("type", ""))
         if norm.endswith("BN") and not (shared and norm == "SyncBN"):
             raise InputError(
@@ -109,10 +104,3 @@ def check_batch(cfg: Config) -> None:
                 f"which {norm} cannot normalise: it needs two values a channel. Give --cfg-options "
                 f"train_dataloader.batch_size=2, or model.{name}.norm_cfg.type=GN model.{name}.norm_cfg.num_groups=32."
             )
-
-
-def _pooling_heads(model: Any) -> Iterator[tuple[str, Any]]:
-    for name, part in model.items():
-        for index, head in enumerate(part) if isinstance(part, list | tuple) else ((None, part),):
-            if isinstance(head, dict) and type_name(head) in _POOLING_HEADS:
-                yield name if index is None else f"{name}.{index}", head

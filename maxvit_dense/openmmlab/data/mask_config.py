@@ -14,8 +14,7 @@ from .data_set import PHASES, data_sets
 from .faults import refuse
 from .heads import own_metainfo, size_heads
 from .image_check import read_many
-from .mask_check import class_faults, found_labels
-from .mask_data import Labels, pair_files, read_labels, read_mask
+from .mask_data import Labels, class_faults, found_labels, pair_files, read_labels, read_mask
 from .mask_layouts import MaskFolder, find_mask_folder
 
 _MASKS, _MASKS_MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.data.mask_dataset"

@@ -1,28 +1,30 @@
-"""Images and masks: which files belong together, and which classes the values in the masks stand for.
+"""Images and masks: which files belong together, which classes the values in the masks stand for, what is wrong.
 
 Needs Pillow and numpy only. One byte of a mask is one pixel's value: a grey level, or the index of a palette's colour.
 Classes count from ``MaskFolder.first`` and 255 is ignored. A list that gives each value its name (``classes.json`` with
 an object) stands above that; 0 and 255 are then ignored unless it names them.
 """
 
+import json
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ...errors import InputError
+from ...errors import InputError, listed
 from .choice import Choice, read_class_file, read_json
-from .faults import MOST_PIXELS
-from .image_check import SUFFIXES, any_size, one_large_at_a_time, open_file
+from .faults import MOST_PIXELS, Fault, found
+from .image_check import SUFFIXES, ImageFacts, any_size, one_large_at_a_time, open_file
 from .mask_layouts import IGNORED_LABEL, MaskFolder, names_in
 
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
 LABEL_MODES = ("L", "P", "1")  # one byte a pixel, or less
 _BYTE = range(256)
+_ADE_CLASSES = 150
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,75 @@ def labels_of_colours(mask: Image.Image, colours: Mapping[tuple[int, int, int], 
         code = int(found[values.index(None)])
         raise ValueError(f"colour {code >> 16},{code >> 8 & 255},{code & 255} is not in labelmap.txt")
     return np.array(values, np.uint8)[places].reshape(pixels.shape)
+
+
+def found_labels(folder: MaskFolder, masks: Iterable[MaskFacts], void: Set[int] = frozenset()) -> Labels:
+    """Each value that occurs as a class of its own, in the order of values; ADE20K's are known."""
+    if folder.is_ade20k:
+        return Labels({value: f"value {value}" for value in range(1, _ADE_CLASSES + 1)}, frozenset(void))
+    values = set().union(*(facts.values for facts in masks))
+    classes = sorted(values - {IGNORED_LABEL} - set(range(folder.first)) - void)
+    return Labels({value: f"value {value}" for value in classes}, frozenset(void))
+
+
+def class_faults(labels: Labels) -> list[Fault]:
+    """Faults of a list of classes."""
+    return found({"class twice": labels.twice, "one class": labels.classes if len(labels.classes) == 1 else ()})
+
+
+def mask_faults(masks: Iterable[tuple[str, MaskFacts, ImageFacts]], labels: Labels, first: int) -> list[Fault]:
+    """Faults of masks, at most one of each kind.
+
+    Args:
+        masks: name, what is known of the mask, and of its image.
+        labels: what values mean.
+        first: the value that classes count from where no list says it.
+    """
+    places, seen = defaultdict(list), set()
+    for name, mask, image in masks:
+        kind, detail = _fault_of(mask, image, labels.named.keys() | labels.unlabelled, labels.unlabelled)
+        seen |= mask.values
+        if kind:
+            places[kind].append(f"{name} ({detail})" if detail else name)
+    beyond = sorted(seen - labels.named.keys() - labels.unlabelled)
+    return [*found(places, void=",".join(map(str, beyond))), *_misread(seen, labels, first)]
+
+
+def _misread(seen: Set[int], labels: Labels, first: int) -> list[Fault]:
+    """The fault of values that seem to mean something else than what they are taken for."""
+    named, absent = list(labels.named.items()), labels.named.keys() - seen
+    if len(named) == 2 and seen == {0, IGNORED_LABEL} and IGNORED_LABEL in absent | labels.unlabelled:
+        meant = {0: named[0][1], IGNORED_LABEL: named[1][1]}
+    elif first == 1 and [value for value, _ in named] == list(range(1, len(named) + 1)) and absent:
+        if seen - {IGNORED_LABEL} != set(range(len(named))):
+            return []
+        meant = {value - 1: name for value, name in named}
+    else:
+        return []
+    absent_names = listed(name for value, name in named if value in absent)
+    meaning = json.dumps({str(value): name for value, name in meant.items()}, ensure_ascii=False)
+    return found({"misread value": [f"{absent_names}, of the values {listed(sorted(seen), 10)}"]}, meant=meaning)
+
+
+def _fault_of(mask: MaskFacts, image: ImageFacts, allowed: Set[int], unlabelled: Set[int]) -> tuple[str, str]:
+    """The kind and the details of what is wrong with a mask first of all; ("", "") if nothing is."""
+    if mask.reason:
+        return "broken mask", mask.reason
+    if mask.lossy:
+        return "lossy mask", ""
+    if mask.mode not in LABEL_MODES:
+        return "colour mask", f"mode {mask.mode}"
+    if not image.reason and mask.size != (image.width, image.height):
+        turned = ", as it lies in the file before its EXIF orientation turns it" if mask.size == image.stored else ""
+        return "mask size", f"{_text(mask.size)}, its image {_text((image.width, image.height))}{turned}"
+    beyond = sorted(mask.values - allowed)
+    if beyond:
+        return "label value", listed(beyond)
+    return ("empty mask", "") if mask.values <= unlabelled else ("", "")
+
+
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def _by_stem(folder: Path, ending: str) -> tuple[dict[str, Path], list[str]]:

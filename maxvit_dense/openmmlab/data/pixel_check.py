@@ -1,10 +1,7 @@
-"""Looks into image and mask files: a bounded number of them before training, each of them when it is loaded."""
+"""Steps of a pipeline that look at what was loaded, and leave out what the command line says."""
 
-import logging
-import os
-import random
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -13,20 +10,11 @@ from mmengine.registry import TRANSFORMS
 from ...errors import InputError
 from ..config_parts import type_name
 from .coco_check import CLIPPED_SHARE, share_outside
-from .faults import Fault, found
-from .image_check import read_images, read_many
-from .mask_check import mask_faults
-from .mask_data import Labels, read_mask
+from .mask_data import read_mask
 from .mask_layouts import IGNORED_LABEL
 
-# Files a data set. Two cores take 0.1 ms for an image's header and 2 ms for a mask of 683x512 pixels.
-MOST_IMAGES, MOST_MASKS = 5000, 1000
-_SEED = 0
 _LOADER, _ANNOTATION_LOADER = "LoadImageFromFile", "LoadAnnotations"
 _CHECK_TOOL = "tools/check_dataset.py reads all files and lists what is wrong."
-
-_logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 @TRANSFORMS.register_module()
@@ -92,36 +80,6 @@ class DropOutsideBoxes(BaseTransform):
         return {**results, "instances": kept}
 
 
-def header_faults(images: Mapping[str, tuple[int, int] | None]) -> list[Fault]:
-    """Fatal faults that the headers of images show, of ``MOST_IMAGES`` at most, drawn the same way each time.
-
-    Args:
-        images: (width, height) that the annotations give, or None, by path.
-    """
-    _, faults = read_images({path: images[path] for path in _drawn(list(images), MOST_IMAGES)})
-    return [fault for fault in faults if fault.fatal]
-
-
-def pixel_faults(pairs: Sequence[tuple[str, str]], labels: Labels, first: int, what: str) -> list[Fault]:
-    """Fatal faults that the pixels of masks show, of ``MOST_MASKS`` at most, drawn the same way each time.
-
-    Args:
-        pairs: paths of an image and its mask.
-        labels: what their values mean.
-        first: the value that classes count from where no list says it.
-        what: they belong to, for the log.
-    """
-    drawn = _drawn(pairs, MOST_MASKS)
-    images, _ = read_images(dict.fromkeys(image for image, _ in drawn))
-    masks = read_many(read_mask, [mask for _, mask in drawn])
-    named = [(os.path.basename(path), mask, images[image]) for (image, path), mask in zip(drawn, masks, strict=True)]
-    faults = mask_faults(named, labels, first)
-    empty = [place for fault in faults if fault.kind == "empty mask" for place in fault.places]
-    faults += found({"only empty masks": empty if len(empty) == len(drawn) else ()})
-    _logger.info("%s: %d images with masks, %d looked into", what, len(pairs), len(drawn))
-    return [fault for fault in faults if fault.fatal]
-
-
 def add_check(pipeline: Sequence[Mapping[str, Any]], num_classes: int | None = None) -> list[Mapping[str, Any]]:
     """``pipeline`` with a ``CheckLoaded`` behind its ``LoadAnnotations``, once."""
     steps = []
@@ -139,7 +97,3 @@ def reads_as_usual(pipeline: Sequence[Mapping[str, Any]]) -> bool:
     loader = next((step for step in pipeline if type_name(step) == _LOADER), None)
     usual = dict(color_type="color", imdecode_backend="cv2")
     return loader is not None and all(loader.get(key, value) == value for key, value in usual.items())
-
-
-def _drawn(items: Sequence[T], most: int) -> list[T]:
-    return list(items) if len(items) <= most else random.Random(_SEED).sample(items, most)
