@@ -290,17 +290,6 @@ def test_learning_rate_at_chosen_steps(size):
         schedule.step()
 
 
-def test_learning_rates_in_figures():
-    schedule = official("b_896").param_scheduler[0]
-    wrapper = build_optim_wrapper(nn.Linear(1, 1), official("b_896").optim_wrapper)
-    rate = PARAM_SCHEDULERS.build(dict(schedule), default_args=dict(optimizer=wrapper))._share
-    assert rate(0) == 0.0
-    assert rate(6000) == pytest.approx(0.98940, abs=1e-5)
-    assert rate(3000) == pytest.approx(0.98940 / 2, abs=1e-5)
-    assert rate(45_000) == pytest.approx(0.515)  # half of the way between 1 and .03
-    assert rate(90_000) == rate(200_000) == pytest.approx(0.03)
-
-
 @pytest.mark.parametrize("wrong", [dict(warmup_steps=100), dict(floor=1.5), dict(by_epoch=True)])
 def test_a_schedule_that_makes_no_sense_is_refused(wrong):
     wrapper = build_optim_wrapper(nn.Linear(1, 1), dict(optimizer=dict(type="SGD", lr=1.0)))

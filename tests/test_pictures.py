@@ -13,7 +13,7 @@ from mmengine.config import Config, ConfigDict  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.data.configure import configure_data  # noqa: E402
-from maxvit_dense.openmmlab.results import PicturesHook, draw_pictures, save_predictions  # noqa: E402
+from maxvit_dense.openmmlab.report.evaluation import PicturesHook, draw_pictures, save_predictions  # noqa: E402
 
 NAMES = ("a/1.jpg", "b/1.jpg")
 

@@ -21,7 +21,8 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import launch, results, run  # noqa: E402
+from maxvit_dense.openmmlab import launch, run  # noqa: E402
+from maxvit_dense.openmmlab.report import evaluation  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.small_detector import write_config  # noqa: E402
@@ -171,7 +172,7 @@ def test_evaluation_prints_its_metrics_and_draws(trained, options, tmp_path, cap
 
 def test_metrics_of_any_number_type_are_written(tmp_path, capsys):
     metrics = dict(single=np.float32(0.5), whole=np.int64(3))
-    results.report_metrics(metrics, Config(dict(load_from="w.pth")), str(tmp_path / "new" / "r.json"))
+    evaluation.report_metrics(metrics, Config(dict(load_from="w.pth")), str(tmp_path / "new" / "r.json"))
     assert json.loads((tmp_path / "new" / "r.json").read_text())["metrics"] == dict(single=0.5, whole=3)
 
 

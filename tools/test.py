@@ -52,8 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         return fail("test", mistake)
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab import results, run
+    from maxvit_dense.openmmlab import run
     from maxvit_dense.openmmlab.data import choice
+    from maxvit_dense.openmmlab.report import evaluation
 
     try:
         cfg = run.prepare_test(
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         runner = run.build_runner(cfg, suffix="_test")
     except InputError as error:
         return fail("test", error, args.cfg_options)
-    return outcome("test", lambda: results.report_metrics(runner.test(), cfg, args.out))
+    return outcome("test", lambda: evaluation.report_metrics(runner.test(), cfg, args.out))
 
 
 if __name__ == "__main__":

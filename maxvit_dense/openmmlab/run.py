@@ -34,7 +34,7 @@ from .launch import prepare_launch
 from .own_files import own_files, with_own_files
 from .places import WorkDirLock, check_space, check_writable, make_work_dir, set_work_dir
 from .rehearsal import build_loaders, building, reason, rehearse
-from .results import draw_pictures, save_predictions
+from .report.evaluation import draw_pictures, save_predictions
 from .schedule import check_given, fit_schedule, known_classes
 from .start import check_start, resume_path
 from .training_guard import guard_training

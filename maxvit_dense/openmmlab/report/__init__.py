@@ -1,4 +1,4 @@
-"""What a training run shows of itself in its work dir: ``curves.png``, ``worst.jpg`` and ``report.html``."""
+"""What training and evaluation show: curves, the images with most mistakes, a page; pictures, predictions, metrics."""
 
 from .curves import CurvesHook
 from .hook import ReportHook

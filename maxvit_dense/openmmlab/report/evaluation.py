@@ -13,11 +13,11 @@ from mmengine.evaluator import DumpResults
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, METRICS
 
-from ..errors import InputError
-from ..export.provenance import versions
-from .config_parts import type_name
-from .data.checks import files_read
-from .data.coco_file import UNANNOTATED, read_annotations
+from ...errors import InputError
+from ...export.provenance import versions
+from ..config_parts import type_name
+from ..data.checks import files_read
+from ..data.coco_file import UNANNOTATED, read_annotations
 
 
 @HOOKS.register_module()
