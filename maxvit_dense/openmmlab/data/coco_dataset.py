@@ -49,13 +49,8 @@ class CocoFileDataset(CocoDataset):
     ):
         self.COCOAPI = partial(SharedCoco, categories=categories, boxes_as_masks=boxes_as_masks)
         super().__init__(**kwargs)
-
-    def load_data_list(self) -> list[dict[str, Any]]:
-        """As of ``CocoDataset``; a training set is made once, and the metric of another holds its file anyway."""
-        records = super().load_data_list()
-        if not self.test_mode:
+        if not self.test_mode and self._fully_initialized:  # made once; the metric of another holds its file anyway
             free_annotations(self.ann_file)
-        return records
 
 
 @METRICS.register_module()
