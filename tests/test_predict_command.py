@@ -56,18 +56,25 @@ def test_pictures_and_results_lie_under_the_names_of_their_images(predict, photo
     assert json.loads((tmp_path / "none.json").read_text()) == []
 
 
-def test_earlier_pictures_are_not_predicted_again(predict, photos, tmp_path):
-    assert predict(".") == predict(".") == 0
+def test_earlier_pictures_and_masks_are_not_predicted_again(predict, photos, tmp_path):
+    (photos / "masks").mkdir()
+    Image.new("L", (64, 48)).save(photos / "masks" / "1.png")
+    options = (".", "--out", "photos/masks", "--format", "yolo")
+    assert predict(*options) == predict(*options) == 0
     assert files(tmp_path / "predictions") == ["photos/1.jpg", "photos/deep/2.png"]
 
 
 def test_an_unreadable_image_is_named_and_the_rest_goes_on(predict, photos, tmp_path, capsys):
     (photos / "0.jpg").write_bytes(b"\xff\xd8 no image")
     (photos / "link.png").symlink_to("nowhere")
-    assert predict("photos") == 1
-    printed = capsys.readouterr()
-    assert printed.err.count("0.jpg cannot be read") == 1 and "There is no image photos/link.png" in printed.err
-    assert "2 images, 2 objects, 2 could not be read" in printed.out
+    (photos / "loop.png").symlink_to("loop.png")
+    os.mkfifo(photos / "pipe.png")
+    for options in ([], ["--tile", "40", "--overlap", "8"], ["--pictures", "photos/pictures"]):
+        assert predict("photos", *options) == 1
+        printed = capsys.readouterr()
+        assert printed.err.count("0.jpg cannot be read") == 1 and printed.err.count("photos/link.png") == 1
+        assert "no image photos/loop.png" in printed.err and "photos/pipe.png is not a file" in printed.err
+        assert printed.out.startswith("2 images, ") and "4 could not be read" in printed.out
     assert files(tmp_path / "predictions") == ["1.jpg", "deep/2.png"]
 
 
@@ -158,6 +165,10 @@ def test_no_picture_takes_the_place_of_its_source(predict, photos, tmp_path, lin
         (["photos", "--out", "list.txt/found.json"], "list.txt is there and in the way"),
         (["photos", "--pictures", "list.txt"], "list.txt is there and in the way"),
         (["photos", "--out", "twins", "--format", "coco"], "twins is there and in the way"),
+        (["photos", "--out", "/proc/none/found.json"], "/proc cannot be written"),
+        (["photos", "--classes", ","], "the model has no such"),
+        (["photos", "--frames", "3"], "--frames is for videos"),
+        ([""], "There is no "),
     ],
 )
 def test_what_cannot_be_done_gets_one_message_and_writes_nothing(predict, photos, tmp_path, options, said, capsys):
@@ -234,6 +245,16 @@ def test_a_webcam_ends_with_an_interrupt_and_keeps_what_it_saw(predict, tmp_path
     assert predict("0", "--out", "labels", "--format", "yolo") == 0
     assert files(tmp_path / "labels") == ["classes.txt", *(f"webcam0/{i:06d}.txt" for i in range(1, 5))]
     assert files(tmp_path / "predictions") == ["webcam0.mp4"]
+
+
+def test_names_that_are_no_text_are_kept(predict, photos, tmp_path):
+    name = os.fsdecode(b"\xff.png")
+    Image.new("RGB", (64, 48)).save(photos / name)
+    for form, out in (("labelstudio", "tasks.json"), ("labelme", "labels"), ("coco", "found.json")):
+        assert predict(photos / name, "--format", form, "--out", out) == 0
+    assert json.loads((tmp_path / "tasks.json").read_text())[0]["data"]["image"].endswith("%FF.png")
+    assert json.loads((tmp_path / "found.images.json").read_text())["images"][0]["file_name"] == name
+    assert files(tmp_path / "predictions") == [name]
 
 
 def test_an_interrupt_of_the_network_keeps_what_a_webcam_or_a_video_showed(predict, tmp_path, monkeypatch):

@@ -85,13 +85,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _predict(args: argparse.Namespace) -> int:
+    from maxvit_dense.errors import InputError
     from maxvit_dense.predict.images import find_images, is_stream
     from maxvit_dense.predict.run import run, run_tiles, save_picture
 
     if is_stream(args.source):
         return _predict_stream(args)
-    pictures = None if args.pictures == "none" else Path(args.pictures)
-    items = find_images(args.source, leave_out=pictures)
+    if args.frames:
+        raise InputError("--frames is for videos and webcams. Leave it out.")
+    pictures = None if args.pictures in ("", "none") else Path(args.pictures)
+    items = find_images(args.source, leave_out=[Path(path) for path in (pictures, args.out) if path])
     job = _job(args)
     _prepare(job, args, items, [pictures / item.name for item in items] if pictures else [])
     job.show = pictures and partial(save_picture, pictures)
@@ -117,7 +120,7 @@ def _predict_stream(args: argparse.Namespace) -> int:
     stream = Stream(args.source, args.frames)
     job = _job(args)
     job.stream = True
-    path = None if args.pictures == "none" else Path(args.pictures) / f"{stream.name}.mp4"
+    path = None if args.pictures in ("", "none") else Path(args.pictures) / f"{stream.name}.mp4"
     _prepare(job, args, [], [path] if path else [], [stream.path])
     with film(path, stream.rate) if path else nullcontext() as job.show:
         progress = run(job, stream.frames(), stream.total)

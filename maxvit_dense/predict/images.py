@@ -2,6 +2,7 @@
 
 import glob
 import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,30 +33,28 @@ def is_stream(source: str) -> bool:
     return Path(source).suffix.lower() in _VIDEO_SUFFIXES or (source.isdecimal() and not Path(source).exists())
 
 
-def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
+def find_images(source: str, leave_out: Iterable[Path] = ()) -> list[Item]:
     """The images of a source.
 
     Args:
         source: an image, a folder (with its subfolders), a glob pattern, or a .txt that lists paths, one a line, from
             its own folder.
-        leave_out: a folder that is none of ``source`` where it lies inside, such as that of earlier pictures.
+        leave_out: folders that are none of ``source`` where they lie inside, such as that of earlier pictures.
 
     Raises:
         InputError: there is no such source, or no image in it.
     """
     path = Path(source)
-    if path.is_dir():
-        skipped = leave_out.resolve() if leave_out and path.resolve() in leave_out.resolve().parents else None
-        paths = [
-            p for p in sorted(path.rglob("*")) if _is_image(p) and (not skipped or skipped not in p.resolve().parents)
-        ]
+    if source and path.is_dir():
+        skipped = {folder for folder in map(_real, leave_out) if _real(path) in folder.parents}
+        paths = [p for p in sorted(path.rglob("*")) if _is_image(p) and skipped.isdisjoint(_real(p).parents)]
         items = [Item(p.relative_to(path).as_posix(), p) for p in paths]
     elif path.is_file() and path.suffix.lower() == ".txt":
         try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except ValueError as error:
             raise InputError(f"List {path} is no text in UTF-8 ({error}). Give a path of an image a line.") from error
-        items = _named([path.parent / line for line in lines if line])
+        items = _named([path.parent / line for line in dict.fromkeys(lines) if line])
     elif path.is_file():
         items = [Item(path.name, path)]
     else:
@@ -65,6 +64,10 @@ def find_images(source: str, leave_out: Path | None = None) -> list[Item]:
     if not items:
         raise InputError(f"{source} names no image ({', '.join(_IMAGE_SUFFIXES)}). Give {_KINDS}.")
     return items
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # Path.resolve() fails at a link to itself
 
 
 def _is_image(path: Path) -> bool:
@@ -85,18 +88,23 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: it cannot be read, or has more pixels than Pillow reads at once.
     """
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"{path} is not a file: a pipe, a device or a folder. Give an image.")
+    check_file(path)
     try:
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)
             return to_rgb(image)
-    except FileNotFoundError as error:
-        raise InputError(f"There is no image {path}.") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"Image {path} is too large to be read whole ({error}). Give --tile 1024.") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # Pillow's decoders raise all of these
         raise InputError(f"Image {path} cannot be read ({error}).") from error
+
+
+def check_file(path: str | Path) -> None:
+    """Refuses what is not there, and what would be waited for without end."""
+    if not os.path.exists(path):
+        raise InputError(f"There is no image {path}.")
+    if not os.path.isfile(path):
+        raise InputError(f"{path} is not a file: a pipe, a device or a folder. Give an image.")
 
 
 def check_array(image: Any, index: int) -> np.ndarray:
@@ -125,12 +133,17 @@ def check_targets(targets: Sequence[Path], sources: Iterable[Path]) -> None:
     """Refuse to write over what is read, by whatever name (links lead to the same file), and where no file can be.
 
     Raises:
-        InputError: a target is a source or a folder, or lies in a file.
+        InputError: a target is a source or a folder, or lies in a file or where nothing can be written.
     """
     blocked = [path for path in targets if path.is_dir()]
     blocked += [p for p in {parent for path in targets for parent in path.parents} if p.exists() and not p.is_dir()]
     if blocked:
         raise InputError(f"{listed(blocked)} is there and in the way of what would be written. Give another place.")
+    for folder in {next(p for p in (parent, *parent.parents) if p.exists()) for parent in {t.parent for t in targets}}:
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written ({error.strerror}). Give another place.") from error
     read = {(stat.st_dev, stat.st_ino) for stat in map(os.stat, filter(os.path.exists, sources))}
     over = [p for p in targets if p.exists() and (os.stat(p).st_dev, os.stat(p).st_ino) in read]
     if over:

@@ -207,5 +207,6 @@ def class_labels(names: str, classes: Sequence[str]) -> list[int]:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     unknown = [name for name in wanted if name not in classes]
     if unknown or not wanted:
-        raise InputError(f"--classes {names}: the model has no {listed(unknown)}; it has {listed(classes, 20)}.")
+        lacking = listed(unknown) or "such"
+        raise InputError(f"--classes {names}: the model has no {lacking}; it has {listed(classes, 20)}.")
     return [classes.index(name) for name in wanted]

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import InputError
-from .images import to_rgb
+from .images import check_file, to_rgb
 from .results import Piece, Result, cut, overlaps, pieces, select
 
 try:
@@ -53,6 +53,8 @@ class LargeImage:
     """
 
     def __init__(self, path: Path):
+        check_file(path)
+        check_file(path)
         self.path, self._file, self._whole = path, None, None
         with _reading(path):
             if rasterio:

@@ -173,7 +173,7 @@ class LabelStudio(Writer):
         percent = 100 / np.array(size[::-1])
         regions = [self._region(np.array(p) * percent, result, i, size) for i, p in _outlines(result)]
         found = dict(model_version="maxvit_dense", result=regions)
-        image = f"/data/local-files/?d={quote(item.name)}"
+        image = f"/data/local-files/?d={quote(os.fsencode(item.name))}"
         self.tasks.append(dict(data=dict(image=image), predictions=[found]))
 
     def _region(self, points: np.ndarray, result: Mapping, i: int, size: tuple[int, int]) -> dict[str, Any]:
@@ -250,7 +250,7 @@ class TopClasses(Writer):
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["image", "rank", "class", "score"])
         table.writerows(self.rows)
-        write_whole(self.out, text.getvalue())
+        write_whole(self.out, os.fsencode(text.getvalue()))  # names as the disk has them
 
 
 FORMATS: dict[str, type[Writer]] = dict(
