@@ -32,10 +32,14 @@ def run_processes(action: Callable[[], object], count: int, terminate_after: flo
     place = dict(WORLD_SIZE=str(count), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(store.port))
     place |= dict(TORCHELASTIC_USE_AGENT_STORE="True", TORCHELASTIC_RESTART_COUNT="0")
     processes = [start(action, RANK=str(rank), LOCAL_RANK=str(rank), **place) for rank in range(count)]
-    if terminate_after is not None:
-        time.sleep(terminate_after)
+    try:
+        if terminate_after is not None:
+            time.sleep(terminate_after)
+            for process in processes:
+                process.terminate()
         for process in processes:
-            process.terminate()
-    for process in processes:
-        process.join()
-    return [process.exitcode for process in processes]
+            process.join()
+        return [process.exitcode for process in processes]
+    finally:
+        for process in processes:  # one that hangs would outlive the time limit of its test
+            process.kill()

@@ -44,7 +44,7 @@ def fitted(monkeypatch):
     """Fits a config to a number of images; what it becomes."""
 
     def fit(config, images, **options):
-        monkeypatch.setattr(schedule, "_count_images", lambda cfg: images)
+        monkeypatch.setattr(schedule, "count_images", lambda cfg: images)
         cfg = Config(copy.deepcopy(config))
         fit_schedule(cfg, **{"own_data": True, **options})
         return cfg

@@ -65,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _blocked(path: Path) -> str:
     """Why nothing can be written there; empty if something can."""
+    if "\0" in str(path):
+        return "it has a zero byte in it"
     if path.is_dir():
         return "it is a folder"
     above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))

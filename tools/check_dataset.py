@@ -49,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--sheet must end in .png, not {args.sheet!r}")
     if args.samples < 1:
         parser.error(f"--samples is {args.samples}; give a whole number from 1")
-    if args.fix == "":
-        parser.error("--fix is empty; give a folder to write")
+    if args.fix is not None and (not args.fix or "\0" in args.fix):
+        parser.error(f"--fix is {args.fix!r}, which is no folder's name; give one to write")
     if not os.path.isdir(args.data):
         return _fail(f"There is no folder {args.data}. Give that of a data set.")
     if args.sheet and not os.path.isdir(os.path.dirname(os.path.abspath(args.sheet))):

@@ -65,6 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"give a config and a checkpoint, or a work dir; not {' '.join(args.model)}")
     if (args.precision == "int8") != (args.calibrate is not None):
         parser.error("--calibrate IMAGES belongs to --precision int8, and int8 needs it")
+    if args.out == "":
+        parser.error("--out is empty; give a folder to write, or leave it out")
     if args.images < 1 or not (args.tolerance is None or args.tolerance >= 0):
         parser.error("--images is 1 or more, --tolerance 0 or more")
 

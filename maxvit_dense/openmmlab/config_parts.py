@@ -10,34 +10,15 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mmengine import registry
 from mmengine.config import ConfigDict
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import DefaultOptimWrapperConstructor
-from mmengine.registry import (
-    DATA_SAMPLERS,
-    DATASETS,
-    EVALUATOR,
-    FUNCTIONS,
-    HOOKS,
-    LOG_PROCESSORS,
-    LOOPS,
-    METRICS,
-    MODEL_WRAPPERS,
-    MODELS,
-    OPTIM_WRAPPER_CONSTRUCTORS,
-    OPTIM_WRAPPERS,
-    OPTIMIZERS,
-    PARAM_SCHEDULERS,
-    STRATEGIES,
-    TASK_UTILS,
-    TRANSFORMS,
-    VISBACKENDS,
-    VISUALIZERS,
-    Registry,
-)
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
@@ -46,37 +27,31 @@ from ..errors import listed
 
 _LONGEST = 80  # characters of a value in a message
 
-# Where a registered type is named, and where it is registered.
-_TYPES: tuple[tuple[str, tuple[Registry, ...]], ...] = (
-    ("*_dataloader.**.dataset", (DATASETS,)),
-    ("*_dataloader.**.datasets.*", (DATASETS,)),
-    ("*_dataloader.**.pipeline.*", (TRANSFORMS,)),
-    ("*_dataloader.sampler", (DATA_SAMPLERS,)),
-    ("*_dataloader.batch_sampler", (DATA_SAMPLERS,)),
-    ("*_dataloader.collate_fn", (FUNCTIONS,)),
-    ("*_evaluator", (METRICS, EVALUATOR)),
-    ("*_evaluator.*", (METRICS, EVALUATOR)),
-    ("optim_wrapper", (OPTIM_WRAPPERS,)),
-    ("optim_wrapper.optimizer", (OPTIMIZERS,)),
-    ("param_scheduler", (PARAM_SCHEDULERS,)),
-    ("param_scheduler.*", (PARAM_SCHEDULERS,)),
-    ("train_cfg", (LOOPS,)),
-    ("val_cfg", (LOOPS,)),
-    ("test_cfg", (LOOPS,)),
-    ("default_hooks.*", (HOOKS,)),
-    ("custom_hooks.*", (HOOKS,)),
-    ("log_processor", (LOG_PROCESSORS,)),
-    ("model_wrapper_cfg", (MODEL_WRAPPERS,)),
-    ("strategy", (STRATEGIES,)),
-    ("visualizer", (VISUALIZERS,)),
-    ("visualizer.vis_backends.*", (VISBACKENDS,)),
+# Registries of what is named as the type of an entry at these patterns.
+_TYPES: tuple[tuple[tuple[Registry, ...], str], ...] = (
+    ((registry.DATASETS,), "*_dataloader.**.dataset *_dataloader.**.datasets.*"),
+    ((registry.TRANSFORMS,), "*_dataloader.**.pipeline.*"),
+    ((registry.DATA_SAMPLERS,), "*_dataloader.sampler *_dataloader.batch_sampler"),
+    ((registry.FUNCTIONS,), "*_dataloader.collate_fn"),
+    ((registry.METRICS, registry.EVALUATOR), "*_evaluator *_evaluator.*"),
+    ((registry.OPTIM_WRAPPERS,), "optim_wrapper"),
+    ((registry.OPTIMIZERS,), "optim_wrapper.optimizer"),
+    ((registry.PARAM_SCHEDULERS,), "param_scheduler param_scheduler.*"),
+    ((registry.LOOPS,), "train_cfg val_cfg test_cfg"),
+    ((registry.HOOKS,), "default_hooks.* custom_hooks.*"),
+    ((registry.LOG_PROCESSORS,), "log_processor"),
+    ((registry.MODEL_WRAPPERS,), "model_wrapper_cfg"),
+    ((registry.STRATEGIES,), "strategy"),
+    ((registry.VISUALIZERS,), "visualizer"),
+    ((registry.VISBACKENDS,), "visualizer.vis_backends.*"),
 )
 
 # An unknown one is said when the model is built.
-_MODEL_PARTS = tuple((place, (MODELS, TASK_UTILS)) for place in ("model.**", "data_preprocessor.**"))
+_MODEL_PARTS = (((registry.MODELS, registry.TASK_UTILS), "model.** data_preprocessor.**"),)
 
 # Registries of classes that take what their signature says, and nothing else.
-_BY_SIGNATURE = {METRICS, EVALUATOR, HOOKS, DATASETS, TRANSFORMS, DATA_SAMPLERS, FUNCTIONS, LOOPS}
+_BY_SIGNATURE = {registry.METRICS, registry.EVALUATOR, registry.HOOKS, registry.DATASETS, registry.TRANSFORMS}
+_BY_SIGNATURE |= {registry.DATA_SAMPLERS, registry.FUNCTIONS, registry.LOOPS}
 _PACKAGES = ("mmengine", "mmcv", "mmdet", "mmseg", "maxvit_dense")
 _HANDED_OVER = (".backbone", ".network", ".custom_keys")  # to networks, which refuse others; names of parameters
 _OF_EVERY = ("type", "_scope_", "priority", "num_batch_per_epoch")
@@ -146,18 +121,18 @@ def unknown_types(content: Mapping[str, Any], scope: str | None) -> Iterator[tup
             yield key, f"{key}.type is {name!r}, which is not registered{_near(registries, name, scope)}"
 
 
-def _registered_entries(content: Mapping[str, Any], places: Iterable[tuple[str, tuple[Registry, ...]]]) -> Iterator:
+def _registered_entries(content: Mapping[str, Any], places: Iterable[tuple[tuple[Registry, ...], str]]) -> Iterator:
     """(key, entry, registries) of each entry that names its type."""
-    for pattern, registries in places:
-        for key, entry in entries(content, pattern):
+    for registries, patterns in places:
+        for key, entry in chain.from_iterable(entries(content, pattern) for pattern in patterns.split()):
             if isinstance(entry, Mapping) and "type" in entry and not callable(entry["type"]):
                 yield key, entry, registries
 
 
 def _find(registries: Iterable[Registry], name: str, scope: str | None) -> Callable | None:
-    for registry in registries:
+    for place in registries:
         try:
-            with registry.switch_scope_and_registry(scope) as chosen:
+            with place.switch_scope_and_registry(scope) as chosen:
                 found = chosen.get(name)
         except (ImportError, AttributeError, KeyError, ValueError):  # "a.b" is looked for as a module
             continue
@@ -206,7 +181,7 @@ def unread_keys(content: Mapping[str, Any], new: Iterable[str], scope: str | Non
         takers = [taker for part, taker in parts.items() if f"{part}.".startswith(f"{owner}.")]
         if owner == "optim_wrapper":
             kind = content[owner].get("constructor") or "DefaultOptimWrapperConstructor"
-            takers.append(OPTIM_WRAPPER_CONSTRUCTORS.get(kind) or DefaultOptimWrapperConstructor)
+            takers.append(registry.OPTIM_WRAPPER_CONSTRUCTORS.get(kind) or DefaultOptimWrapperConstructor)
         if not any(name in _words(module) for taker in takers for module in _modules(taker)):
             siblings = next((value for _, value in entries(content, around)), {})
             yield key, f"{key} is read by nothing{is_it(name, [other for other in siblings if other != name])}"
@@ -316,9 +291,9 @@ def _classes(hint: Any) -> tuple[type, ...]:
 
 def _near(registries: Iterable[Registry], name: str, scope: str | None) -> str:
     names: set[str] = set()
-    for registry in registries:
-        with registry.switch_scope_and_registry(scope) as chosen:
-            names |= set(registry.module_dict) | set(chosen.module_dict)
+    for place in registries:
+        with place.switch_scope_and_registry(scope) as chosen:
+            names |= set(place.module_dict) | set(chosen.module_dict)
     near = difflib.get_close_matches(name, names, cutoff=0.5)
     found = f"near it are {listed(near)}" if near else f"there are {listed(sorted(names), 8)}"
     return f"; {found} (default_scope {scope!r})"

@@ -17,69 +17,30 @@ from mmengine.runner import Runner
 from ..errors import InputError, listed
 from .config_parts import children, entries, is_it, is_listing, shown, unknown_types, unread_keys, wrong_arguments
 
-MOST = 10**9  # epochs or iterations
-_Check = Callable[[Any], bool]
-_Rule = tuple[_Check, str]
+_Rule = tuple[Callable[[Any], bool], str]  # what is right, and in words
 
 
-def _is_number(value: Any, least: float = -math.inf, most: float = math.inf, below: float = math.inf) -> bool:
-    is_finite = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return is_finite and least <= value <= most and value < below
+def number(
+    least: float = -math.inf, most: float = math.inf, *, above: bool = False, below: bool = False, whole: bool = False
+) -> _Rule:
+    """From ``least``, or ``above`` it, to ``most``, or ``below`` it."""
 
+    def check(value: Any) -> bool:
+        if not isinstance(value, int if whole else int | float) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        return (least < value if above else least <= value) and (value < most if below else value <= most)
 
-def _is_whole(value: Any, least: int, most: float = math.inf) -> bool:
-    return isinstance(value, int) and _is_number(value, least, most)
-
-
-def whole(least: int, most: float = math.inf) -> _Rule:
-    to = "" if most == math.inf else f" to {most}"
-    return lambda value: _is_whole(value, least, most), f"a whole number from {least}{to}"
-
-
-def number(least: float, most: float = math.inf) -> _Rule:
-    to = "" if most == math.inf else f" to {most}"
-    return lambda value: _is_number(value, least, most), f"a number from {least}{to}"
-
-
-def whole_or(meaning: str) -> _Rule:
-    return lambda value: _is_whole(value, 1) or value == -1, f"a whole number from 1, or -1 for {meaning}"
-
-
-def positive(most: float = math.inf) -> _Rule:
-    to = "" if most == math.inf else f" to {most}"
-    return lambda value: _is_number(value, 0, most) and value > 0, f"a number above 0{to}"
-
-
-def share() -> _Rule:
-    return lambda value: _is_number(value, 0, below=1), "a number from 0 to below 1"
-
-
-def flag() -> _Rule:
-    return lambda value: isinstance(value, bool), "True or False"
-
-
-def text() -> _Rule:
-    return lambda value: isinstance(value, str) and "\0" not in value, "text"
+    lower = "" if least == -math.inf else f" {'above' if above else 'from'} {least}"
+    upper = "" if most == math.inf else f" to {'below ' if below else ''}{most}"
+    return check, f"a {'whole ' if whole else ''}number{lower}{upper}"
 
 
 def one_of(*words: str) -> _Rule:
     return lambda value: isinstance(value, str) and value in words, f"one of {', '.join(words)}"
 
 
-def mapping() -> _Rule:
-    return lambda value: isinstance(value, Mapping), "a dict"
-
-
-def mappings(single: bool = False) -> _Rule:
-    """Of a list of dictionaries; on the command line one without inner quotes arrives as texts."""
-
-    def check(value: Any) -> bool:
-        return (single and isinstance(value, Mapping)) or (
-            is_listing(value) and all(isinstance(item, Mapping) for item in value)
-        )
-
-    either = "a dict or " if single else ""
-    return check, f"{either}a list of dicts; on the command line with quotes inside too, \"[dict(type='...')]\""
+def only(*keys: str) -> _Rule:
+    return lambda value: isinstance(value, Mapping) and set(value) <= set(keys), f"a dict of {', '.join(keys)}"
 
 
 def several(rule: _Rule) -> _Rule:
@@ -87,169 +48,143 @@ def several(rule: _Rule) -> _Rule:
     return lambda value: is_listing(value) and bool(value) and all(map(check, value)), f"a list, each {words}"
 
 
+def either(rule: _Rule, other: _Rule) -> _Rule:
+    return lambda value: rule[0](value) or other[0](value), f"{rule[1]}, or {other[1]}"
+
+
+def optional(rule: _Rule) -> _Rule:
+    return either(rule, (lambda value: value is None, "None"))
+
+
 def alone_or_several(rule: _Rule) -> _Rule:
-    check, words = rule
-    return lambda value: check(value) or several(rule)[0](value), f"{words}, or a list of such"
+    return either(rule, (several(rule)[0], "a list of such"))
 
 
-def scales() -> _Rule:
-    """(W, H) of OpenMMLab's transforms, in pixels or relative to the image; one or several."""
-
-    def is_scale(value: Any) -> bool:
-        sides = value if is_listing(value) else (value, value)
-        return len(sides) == 2 and all(_is_number(side, 0) and side > 0 for side in sides)
-
-    return (
-        lambda value: is_scale(value) or (is_listing(value) and bool(value) and all(map(is_scale, value))),
-        "(width, height) above 0, or a list of such",
-    )
+def number_or(value: Any, meaning: str) -> _Rule:
+    return either(number(1, whole=True), (lambda given: given == value, f"{value} for {meaning}"))
 
 
 def span(most: float) -> _Rule:
     def check(value: Any) -> bool:
-        is_pair = is_listing(value) and len(value) == 2 and all(_is_number(v, 0, most) and v > 0 for v in value)
-        return is_pair and value[0] <= value[1]
+        return is_listing(value) and len(value) == 2 and several(POSITIVE)[0](value) and value[0] <= value[1] <= most
 
     return check, f"two numbers above 0 to {most:g}, the smaller first"
 
 
-def only(*keys: str) -> _Rule:
-    return lambda value: isinstance(value, Mapping) and set(value) <= set(keys), f"a dict of {', '.join(keys)}"
+def _is_scale(value: Any) -> bool:
+    return POSITIVE[0](value) or (is_listing(value) and len(value) == 2 and several(POSITIVE)[0](value))
 
 
-def template() -> _Rule:
-    """Of a file's name with one {} for the number of the epoch or iteration."""
-
-    def check(value: Any) -> bool:
-        return isinstance(value, str) and value.count("{}") == 1 and not {"/", "\0"} & set(value)
-
-    return check, "a file name with {} for the number"
+def _is_template(value: Any) -> bool:
+    return isinstance(value, str) and value.count("{}") == 1 and not {"/", "\0"} & set(value)
 
 
-def optional(rule: _Rule) -> _Rule:
-    check, words = rule
-    return lambda value: value is None or check(value), f"{words}, or None"
+MOST = 10**9  # epochs or iterations
+NUMBER, PROBABILITY, SHARE = number(), number(0, 1), number(0, 1, below=True)
+POSITIVE, FROM_ZERO = number(0, above=True), number(0)
+COUNT, WHOLE = number(1, whole=True), number(0, whole=True)
+FLAG = lambda value: isinstance(value, bool), "True or False"
+TEXT = lambda value: isinstance(value, str) and "\0" not in value, "text"
+MAPPING = lambda value: isinstance(value, Mapping), "a dict"
+# On the command line one without inner quotes arrives as texts.
+MAPPINGS = (
+    lambda value: is_listing(value) and all(isinstance(item, Mapping) for item in value),
+    "a list of dicts; on the command line with quotes inside too, \"[dict(type='...')]\"",
+)
+TYPED = lambda value: callable(value) or (isinstance(value, Mapping) and "type" in value), "a dict with a type"
+MAPPING_OR_MORE = lambda value: MAPPING[0](value) or MAPPINGS[0](value), f"a dict or {MAPPINGS[1]}"
+# (W, H) of OpenMMLab's transforms, in pixels or relative to the image; one or several.
+SCALES = alone_or_several((_is_scale, "(width, height) above 0"))
 
-
-_ANY = _is_number, "a number"
-_PROBABILITY = number(0, 1)
-_LOSS_SCALE = "a number from 0, 'dynamic' or a dict"
-
-# Pattern of the dotted key (* is one part of it, ** any number of parts), and what may stand there. Types alone are not
+# What may stand at the keys of these patterns (* is one part of a key, ** any number of parts). Types alone are not
 # repeated here where a constructor's signature has them.
-RULES: tuple[tuple[str, _Rule], ...] = (
-    ("model.**.drop_path_rate", share()),
-    ("model.**.drop_rate", share()),
-    ("model.**.dropout_ratio", (lambda v: _is_number(v, below=1), "a number below 1")),
-    ("model.**.label_smoothing", share()),
-    ("model.**.loss_weight", alone_or_several(number(0))),
-    ("model.**.loss_*", (lambda v: not is_listing(v) or bool(v), "a loss, or a list of such")),
-    ("model.**.num_classes", whole(0)),
-    ("model.*_head.channels", whole(1)),
-    ("model.*_head.pool_scales", several(whole(1))),
-    ("model.data_preprocessor.mixup.*_alpha", number(0)),
-    ("model.data_preprocessor.mixup.*prob", _PROBABILITY),
-    ("model.data_preprocessor.mixup.mode", one_of("batch", "pair", "elem")),
-    ("model.data_preprocessor.random_erasing.probability", _PROBABILITY),
-    ("model.**.data_preprocessor", mapping()),
-    ("model.data_preprocessor.size", optional(scales())),
-    ("model.**.init_cfg", optional(mappings(single=True))),
-    ("model.train_cfg", optional(mapping())),
-    ("model.test_cfg", optional(mapping())),
-    ("model.test_cfg.mode", one_of("whole", "slide", "slide_flip")),
-    ("model.test_cfg.crop_size", optional(scales())),
-    ("model.test_cfg.stride", optional(scales())),
-    ("**.data_preprocessor.std", optional(several(positive()))),
-    ("**.data_preprocessor.mean", optional(several(_ANY))),
-    ("*_dataloader.dataset.transform.std", several(positive())),
-    ("*_dataloader.dataset.transform.mean", several(_ANY)),
-    ("*_dataloader.batch_size", whole(1)),
-    ("*_dataloader.num_workers", whole(0, 1024)),
-    ("*_dataloader.prefetch_factor", optional(whole(1))),
-    ("*_dataloader.timeout", number(0)),
-    ("*_dataloader.sampler", mapping()),
-    ("*_dataloader.batch_sampler", optional(mapping())),
-    ("*_dataloader.**.dataset", mapping()),
-    ("*_dataloader.**.datasets", mappings()),
-    ("*_dataloader.**.pipeline", mappings()),
-    ("*_dataloader.**.pipeline.**.scale", optional(scales())),
-    ("*_dataloader.**.pipeline.**.crop_size", optional(alone_or_several(positive()))),
-    ("*_dataloader.**.pipeline.**.cat_max_ratio", _PROBABILITY),
-    ("*_dataloader.**.data_root", optional(text())),
-    ("*_dataloader.**.ann_file", optional(text())),
-    ("*_dataloader.**.data_prefix", optional(mapping())),
-    ("*_dataloader.**.metainfo", optional(mapping())),
-    ("*_dataloader.dataset.transform", mapping()),
-    ("*_dataloader.dataset.transform.crop_pct", optional(positive(2))),
-    ("*_dataloader.dataset.transform.crop_mode", one_of("center", "squash", "border")),
-    ("*_dataloader.dataset.transform.scale", optional(span(1))),
-    ("*_dataloader.dataset.transform.ratio", optional(span(100))),
-    ("*_dataloader.dataset.transform.[hv]flip", _PROBABILITY),
-    ("*_dataloader.dataset.transform.*prob", _PROBABILITY),
-    ("*_dataloader.dataset.transform.color_jitter", optional(alone_or_several(number(0)))),
-    ("*_evaluator", optional(mappings(single=True))),
-    ("*_evaluator.**.iou_thrs", optional(alone_or_several(_PROBABILITY))),
-    ("*_evaluator.**.iou_metrics", several(one_of("mIoU", "mDice", "mFscore"))),
-    ("*_evaluator.**.collect_device", one_of("cpu", "gpu")),
-    ("optim_wrapper.optimizer", mapping()),
-    ("optim_wrapper.optimizer.lr", number(0)),
-    ("optim_wrapper.optimizer.weight_decay", number(0)),
-    ("optim_wrapper.optimizer.momentum", share()),
-    ("optim_wrapper.optimizer.betas", several((lambda v: _is_number(v, 0, below=1), "a number from 0 to below 1"))),
-    ("optim_wrapper.clip_grad", optional(only("type", "max_norm", "norm_type", "error_if_nonfinite", "clip_value"))),
-    ("optim_wrapper.clip_grad.max_norm", positive()),
-    ("optim_wrapper.clip_grad.norm_type", (lambda v: _is_number(v, 0) or v in (math.inf, "inf"), "a number from 0")),
-    ("optim_wrapper.loss_scale", (lambda v: isinstance(v, Mapping) or v == "dynamic" or _is_number(v, 0), _LOSS_SCALE)),
-    ("optim_wrapper.accumulative_counts", whole(1)),
-    ("optim_wrapper.paramwise_cfg", optional(mapping())),
-    ("optim_wrapper.paramwise_cfg.custom_keys", mapping()),
-    ("optim_wrapper.paramwise_cfg.custom_keys.*", mapping()),
-    ("param_scheduler", optional(mappings(single=True))),
-    ("param_scheduler.*.begin", number(0)),
-    ("param_scheduler.*.end", positive()),
-    ("param_scheduler.*.T_max", optional(positive())),
-    ("train_cfg.max_epochs", whole(1, MOST)),
-    ("train_cfg.max_iters", whole(1, MOST)),
-    ("train_cfg.val_interval", (lambda v: _is_number(v, 1) and v == int(v), "a whole number from 1")),
-    ("train_cfg.val_begin", whole(0)),
-    ("default_hooks.*", optional(mapping())),
-    ("custom_hooks", optional(mappings())),
-    ("default_hooks.*.interval", whole_or("never")),
-    ("custom_hooks.*.interval", whole_or("never")),
-    ("custom_hooks.*.momentum", _PROBABILITY),
-    ("default_hooks.checkpoint.max_keep_ckpts", whole_or("all")),
-    ("default_hooks.checkpoint.rule", optional(alone_or_several(one_of("greater", "less")))),
-    ("default_hooks.checkpoint.filename_tmpl", optional(template())),
-    ("randomness", only("seed", "diff_rank_seed", "deterministic")),
-    ("randomness.seed", optional(whole(0, 2**32 - 1))),
-    ("work_dir", optional(text())),
-    ("total_batch_size", optional(whole(1))),
-    ("auto_scale_lr", optional(only("enable", "base_batch_size"))),
-    ("auto_scale_lr.base_batch_size", positive()),
-    ("auto_scale_lr.enable", flag()),
-    ("find_unused_parameters", flag()),
-    ("env_cfg", only("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit")),
-    ("env_cfg.cudnn_benchmark", flag()),
-    ("env_cfg.mp_cfg", only("mp_start_method", "opencv_num_threads")),
-    ("env_cfg.mp_cfg.mp_start_method", one_of("fork", "spawn", "forkserver")),
-    ("env_cfg.mp_cfg.opencv_num_threads", whole(0, 1024)),
-    ("env_cfg.dist_cfg", only("backend", "timeout", "init_backend")),
-    ("env_cfg.resource_limit", whole(1)),
-    ("log_level", one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),
-    ("log_processor.window_size", whole(1)),
-    ("log_processor.num_digits", whole(0, 20)),
-    ("visualizer.name", text()),
-    ("visualizer.vis_backends", optional(mappings())),
-    ("runner_type", one_of("Runner", "FlexibleRunner")),
-    ("model_wrapper_cfg", optional(mapping())),
-    ("strategy", optional(mapping())),
-    ("sync_bn", optional(one_of("torch", "mmcv"))),
-    ("compile", (lambda value: isinstance(value, bool | Mapping | None), "True, False or a dict")),
-    ("tta_cfg", optional(mapping())),
-    ("efficient_conv_bn_eval", optional(several(text()))),
-    ("activation_checkpointing", optional(several(text()))),
-    ("custom_imports", optional(only("imports", "allow_failed_imports"))),
-    ("custom_imports.imports", (lambda v: not v or alone_or_several(text())[0](v), "names of modules")),
+_RULES: tuple[tuple[_Rule, str], ...] = (
+    (FLAG, "auto_scale_lr.enable find_unused_parameters env_cfg.cudnn_benchmark"),
+    (TEXT, "visualizer.name"),
+    (
+        MAPPING,
+        "model.**.data_preprocessor *_dataloader.**.dataset *_dataloader.dataset.transform "
+        "optim_wrapper.optimizer optim_wrapper.paramwise_cfg.custom_keys optim_wrapper.paramwise_cfg.custom_keys.*",
+    ),
+    (TYPED, "*_dataloader.sampler *_dataloader.collate_fn"),
+    (optional(TYPED), "*_dataloader.batch_sampler"),
+    (MAPPINGS, "*_dataloader.**.datasets *_dataloader.**.pipeline"),
+    (optional(TEXT), "work_dir *_dataloader.**.data_root *_dataloader.**.ann_file"),
+    (
+        optional(MAPPING),
+        "model.train_cfg model.test_cfg *_dataloader.**.data_prefix model_wrapper_cfg "
+        "*_dataloader.**.metainfo optim_wrapper.paramwise_cfg default_hooks.* strategy tta_cfg",
+    ),
+    (optional(MAPPINGS), "custom_hooks visualizer.vis_backends"),
+    (optional(MAPPING_OR_MORE), "model.**.init_cfg *_evaluator param_scheduler"),
+    (optional(several(TEXT)), "efficient_conv_bn_eval activation_checkpointing"),
+    # Numbers.
+    (number(-1, 1, below=True), "model.**.dropout_ratio"),
+    (FROM_ZERO, "optim_wrapper.optimizer.lr optim_wrapper.optimizer.weight_decay param_scheduler.*.begin"),
+    (FROM_ZERO, "model.data_preprocessor.mixup.*_alpha *_dataloader.timeout"),
+    (POSITIVE, "optim_wrapper.clip_grad.max_norm auto_scale_lr.base_batch_size param_scheduler.*.end"),
+    (optional(POSITIVE), "param_scheduler.*.T_max"),
+    (COUNT, "*_dataloader.batch_size model.*_head.channels log_processor.window_size"),
+    (COUNT, "env_cfg.resource_limit optim_wrapper.accumulative_counts"),
+    (optional(COUNT), "*_dataloader.prefetch_factor total_batch_size"),
+    (number(1, MOST, whole=True), "train_cfg.max_epochs train_cfg.max_iters"),
+    (WHOLE, "model.**.num_classes train_cfg.val_begin"),
+    (number(0, 1024, whole=True), "*_dataloader.num_workers env_cfg.mp_cfg.opencv_num_threads"),
+    (number(0, 20, whole=True), "log_processor.num_digits"),
+    (optional(number(0, 2**32 - 1, whole=True)), "randomness.seed"),
+    ((lambda value: number(1)[0](value) and value == int(value), COUNT[1]), "train_cfg.val_interval"),
+    (number_or(-1, "never"), "default_hooks.*.interval custom_hooks.*.interval"),
+    (number_or(-1, "all"), "default_hooks.checkpoint.max_keep_ckpts"),
+    (SHARE, "model.**.drop_path_rate model.**.drop_rate model.**.label_smoothing optim_wrapper.optimizer.momentum"),
+    (several(SHARE), "optim_wrapper.optimizer.betas"),
+    (
+        PROBABILITY,
+        "model.data_preprocessor.mixup.*prob model.data_preprocessor.random_erasing.probability "
+        "*_dataloader.**.pipeline.**.cat_max_ratio *_dataloader.dataset.transform.[hv]flip "
+        "*_dataloader.dataset.transform.*prob custom_hooks.*.momentum",
+    ),
+    (optional(alone_or_several(PROBABILITY)), "*_evaluator.**.iou_thrs"),
+    (alone_or_several(FROM_ZERO), "model.**.loss_weight"),
+    (optional(alone_or_several(FROM_ZERO)), "*_dataloader.dataset.transform.color_jitter"),
+    (several(COUNT), "model.*_head.pool_scales"),
+    (several(POSITIVE), "*_dataloader.dataset.transform.std"),
+    (several(NUMBER), "*_dataloader.dataset.transform.mean"),
+    (optional(several(POSITIVE)), "**.data_preprocessor.std"),
+    (optional(several(NUMBER)), "**.data_preprocessor.mean"),
+    (optional(number(0, 2, above=True)), "*_dataloader.dataset.transform.crop_pct"),
+    (
+        optional(SCALES),
+        "model.data_preprocessor.size model.test_cfg.crop_size model.test_cfg.stride *_dataloader.**.pipeline.**.scale",
+    ),
+    (optional(alone_or_several(POSITIVE)), "*_dataloader.**.pipeline.**.crop_size"),
+    (optional(span(1)), "*_dataloader.dataset.transform.scale"),
+    (optional(span(100)), "*_dataloader.dataset.transform.ratio"),
+    (either(FROM_ZERO, (lambda value: value in (math.inf, "inf"), "inf")), "optim_wrapper.clip_grad.norm_type"),
+    (either(FROM_ZERO, either(one_of("dynamic"), MAPPING)), "optim_wrapper.loss_scale"),
+    # Words.
+    (one_of("batch", "pair", "elem"), "model.data_preprocessor.mixup.mode"),
+    (one_of("whole", "slide", "slide_flip"), "model.test_cfg.mode"),
+    (one_of("center", "squash", "border"), "*_dataloader.dataset.transform.crop_mode"),
+    (several(one_of("mIoU", "mDice", "mFscore")), "*_evaluator.**.iou_metrics"),
+    (one_of("cpu", "gpu"), "*_evaluator.**.collect_device"),
+    (one_of("fork", "spawn", "forkserver"), "env_cfg.mp_cfg.mp_start_method"),
+    (one_of("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), "log_level"),
+    (one_of("Runner", "FlexibleRunner"), "runner_type"),
+    (optional(one_of("torch", "mmcv")), "sync_bn"),
+    (optional(alone_or_several(one_of("greater", "less"))), "default_hooks.checkpoint.rule"),
+    (optional((_is_template, "a file name with {} for the number")), "default_hooks.checkpoint.filename_tmpl"),
+    # Dictionaries whose keys nothing else would miss.
+    (only("seed", "diff_rank_seed", "deterministic"), "randomness"),
+    (only("cudnn_benchmark", "mp_cfg", "dist_cfg", "resource_limit"), "env_cfg"),
+    (only("mp_start_method", "opencv_num_threads"), "env_cfg.mp_cfg"),
+    (only("backend", "timeout", "init_backend"), "env_cfg.dist_cfg"),
+    (optional(only("enable", "base_batch_size")), "auto_scale_lr"),
+    (optional(only("imports", "allow_failed_imports")), "custom_imports"),
+    (optional(only("type", "max_norm", "norm_type", "error_if_nonfinite", "clip_value")), "optim_wrapper.clip_grad"),
+    # Of several kinds.
+    ((lambda value: not is_listing(value) or bool(value), "a loss, or a list of such"), "model.**.loss_*"),
+    ((lambda value: isinstance(value, bool | Mapping | None), "True, False or a dict"), "compile"),
+    ((lambda value: not value or alone_or_several(TEXT)[0](value), "names of modules"), "custom_imports.imports"),
 )
 
 _ABSENT = object()
@@ -257,20 +192,22 @@ _ABSENT = object()
 _REPLACED = ("type", "base_batch_size", "sync_bn", "init_cfg", "init_cfg.head")
 
 # Entries that are read where they stand, besides the Runner's arguments.
-_READ = {"custom_imports", "default_scope", "total_batch_size", "sync_bn", "strategy", "runner_type", "compile"} | {
-    "find_unused_parameters",
-    "model_wrapper_cfg",
-    "activation_checkpointing",
-    "efficient_conv_bn_eval",
-    "data_preprocessor",
-    "tta_model",
-    "tta_pipeline",
-    "tta_cfg",
-}
+_READ = set(
+    "custom_imports default_scope total_batch_size sync_bn strategy runner_type compile find_unused_parameters tta_cfg "
+    "model_wrapper_cfg activation_checkpointing efficient_conv_bn_eval data_preprocessor tta_model tta_pipeline".split()
+)
+
+
+def judge(content: Mapping[str, Any], rules: Iterable[tuple[_Rule, str]]) -> Iterator[tuple[str, Any, str]]:
+    """Dotted key and value of each entry that a rule is about, and what to give instead; "" if it is right."""
+    for (check, words), patterns in rules:
+        for pattern in patterns.split():
+            for key, value in entries(content, pattern):
+                yield key, value, "" if check(value) else words
 
 
 def check_values(cfg: Config, given: Iterable[str], new: Sequence[str]) -> None:
-    """Hold a config's values against ``RULES`` and the registries.
+    """Hold a config's values against ``_RULES`` and the registries.
 
     Args:
         cfg: with the entries of the command line merged in.
@@ -286,11 +223,10 @@ def check_values(cfg: Config, given: Iterable[str], new: Sequence[str]) -> None:
     has_preprocessor = isinstance(content["model"], Mapping) and "data_preprocessor" in content["model"]
     faults = dict(_unread(given, has_preprocessor))
     judged = set()  # by the table: some signatures' types are narrower than what works
-    for pattern, (check, words) in RULES:
-        for key, value in entries(content, pattern):
-            judged.add(key)
-            if not check(value):
-                faults.setdefault(key, f"{key} is {shown(value)}: give {words}")
+    for key, value, words in judge(content, _RULES):
+        judged.add(key)
+        if words:
+            faults.setdefault(key, f"{key} is {shown(value)}: give {words}")
     for key, value in entries(content, "**"):
         if isinstance(value, str) and "\0" in value:
             faults.setdefault(key, f"{key} has a zero byte in it")

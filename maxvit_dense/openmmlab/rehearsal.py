@@ -9,7 +9,7 @@ import io
 import logging
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from types import SimpleNamespace
 from typing import Any
@@ -18,31 +18,22 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import init_dist, is_distributed, sync_random_seed
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.model import BaseModule, initialize
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import HOOKS, LOG_PROCESSORS, LOOPS, VISBACKENDS, VISUALIZERS, DefaultScope
-from mmengine.runner import LogProcessor, Runner
-from mmengine.runner.priority import get_priority
+from mmengine.optim import OptimWrapper
+from mmengine.registry import VISBACKENDS, VISUALIZERS, DefaultScope
+from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from torch import nn
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
-from .backbones.dense import DenseBackbone
 from .config_parts import shown
 from .draws import repeatable_dataset
 from .launch import init_cpu_group, keep_workers
 
 _NAME = "maxvit_dense: what is built to see whether it can be"
 _LONGEST_REASON = 600  # characters
-_LOOP_OF = {
-    "train": lambda cfg: "EpochBasedTrainLoop" if cfg.get("by_epoch") else "IterBasedTrainLoop",
-    "val": lambda cfg: "ValLoop",
-    "test": lambda cfg: "TestLoop",
-}
 
 
 @contextmanager
@@ -96,7 +87,6 @@ class _Loader:
     """Stands in for a data loader where its length is all that is asked for."""
 
     dataset = SimpleNamespace(metainfo={})
-    batch_size = 1
 
     def __len__(self) -> int:
         return 1000
@@ -105,20 +95,34 @@ class _Loader:
         return iter(())
 
 
-class _Stage(SimpleNamespace):
-    """Stands in for a Runner where loops, schedules and evaluators are built."""
+class _Stage(Runner):
+    """A Runner with what building its parts needs, and nothing else: mmengine's own writes as it begins."""
 
-    train_dataloader = _Loader()
-    logger = SimpleNamespace(debug=lambda *_: None)
-    max_epochs = property(lambda self: self._train_loop.max_epochs)
-    max_iters = property(lambda self: self._train_loop.max_iters)
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.logger, self.visualizer = SimpleNamespace(debug=lambda *_: None), SimpleNamespace()
+        self._hooks = [Hook()]  # a priority is looked at beside another's
+        self._train_dataloader = self._val_dataloader = self._test_dataloader = _Loader()
 
-    @staticmethod
-    def build_evaluator(evaluator: Any) -> Evaluator:
-        return Runner.build_evaluator(None, evaluator)
+    def build_evaluation(self, phase: str, loop: Mapping[str, Any], evaluator: Any) -> None:
+        with building(f"{phase}_evaluator", evaluator):
+            setattr(self, f"_{phase}_evaluator", self.build_evaluator(copy.deepcopy(evaluator)))
+        with building(f"{phase}_cfg", loop):
+            getattr(self, f"build_{phase}_loop")(loop)
+
+    def build_training(self, cfg: Config) -> None:
+        with building("train_cfg", cfg.train_cfg):
+            self._train_loop = self.build_train_loop(cfg.train_cfg)
+        if cfg.get("runner_type", "Runner") != "Runner":  # its strategy decides how
+            return
+        with building("optim_wrapper", cfg.optim_wrapper):
+            self.optim_wrapper = self.build_optim_wrapper(copy.deepcopy(cfg.optim_wrapper))
+        if cfg.get("param_scheduler"):
+            with building("param_scheduler", cfg.param_scheduler):
+                self.build_param_scheduler(cfg.param_scheduler)
 
 
-def rehearse(cfg: Config, model: nn.Module, phases: tuple[str, ...]) -> nn.Module:
+def rehearse(cfg: Config, model: nn.Module, phases: tuple[str, ...]) -> OptimWrapper | None:
     """Build what a Runner will of ``cfg``, but for its data (see ``build_loaders``) and the model.
 
     Args:
@@ -127,45 +131,30 @@ def rehearse(cfg: Config, model: nn.Module, phases: tuple[str, ...]) -> nn.Modul
         phases: of "train", "val", "test".
 
     Returns:
-        The optimizer wrapper, of training; else None.
+        The optimizer wrapper of training; None without one, or where a strategy builds it.
 
     Raises:
         InputError: naming the key that cannot be built.
     """
     with quietly(), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-        stage = _Stage(visualizer=SimpleNamespace(), _train_loop=None)
+        stage = _Stage(model)
         for phase in phases:
-            _build_loop(stage, cfg, phase)
+            if phase == "train":
+                stage.build_training(cfg)
+            elif cfg.get(f"{phase}_cfg") is not None and cfg.get(f"{phase}_dataloader"):
+                stage.build_evaluation(phase, cfg[f"{phase}_cfg"], cfg.get(f"{phase}_evaluator"))
         with _visualizer(cfg):
-            _build_hooks(cfg)
-        _build_reports(cfg)
-        if "train" not in phases:
-            return None
-        if cfg.get("runner_type", "Runner") != "Runner":  # its strategy decides how
-            return None
-        with building("optim_wrapper", cfg.optim_wrapper):
-            optim_wrapper = build_optim_wrapper(model, copy.deepcopy(cfg.optim_wrapper))
-        if cfg.get("param_scheduler"):
-            with building("param_scheduler", cfg.param_scheduler):
-                Runner._build_param_scheduler(stage, cfg.param_scheduler, optim_wrapper)
-        return optim_wrapper
-
-
-def _build_loop(stage: _Stage, cfg: Config, phase: str) -> None:
-    entry = cfg.get(f"{phase}_cfg")
-    if entry is None or not cfg.get(f"{phase}_dataloader"):
-        return
-    arguments = dict(copy.deepcopy(entry))
-    arguments.setdefault("type", _LOOP_OF[phase](arguments))
-    arguments.pop("by_epoch", None)
-    arguments.update(runner=stage, dataloader=_Loader())
-    if phase != "train":
-        with building(f"{phase}_evaluator", cfg.get(f"{phase}_evaluator")):
-            arguments["evaluator"] = stage.build_evaluator(copy.deepcopy(cfg.get(f"{phase}_evaluator")))
-    with building(f"{phase}_cfg", entry):
-        loop = LOOPS.build(arguments)
-    if phase == "train":
-        stage._train_loop = loop
+            for key, hook in _hooks(cfg):
+                with building(key, hook):
+                    stage.register_hook(copy.deepcopy(hook))
+        if cfg.get("log_processor"):
+            with building("log_processor", cfg.log_processor):
+                stage.build_log_processor(cfg.log_processor)
+        for i, backend in enumerate((cfg.get("visualizer") or {}).get("vis_backends") or []):
+            with building(f"visualizer.vis_backends[{i}]", backend):  # which write as soon as they are built
+                kind = VISBACKENDS.get(backend["type"]) if isinstance(backend["type"], str) else backend["type"]
+                inspect.signature(kind).bind(**{k: v for k, v in {**backend, "save_dir": "."}.items() if k != "type"})
+        return getattr(stage, "optim_wrapper", None)
 
 
 @contextmanager
@@ -183,49 +172,10 @@ def _visualizer(cfg: Config) -> Iterator[None]:
             kind._instance_dict.pop(_NAME, None)
 
 
-def _build_hooks(cfg: Config) -> None:
-    named = [(f"default_hooks.{name}", hook) for name, hook in (cfg.get("default_hooks") or {}).items()]
-    named += [(f"custom_hooks[{i}]", hook) for i, hook in enumerate(cfg.get("custom_hooks") or [])]
-    for key, hook in named:
-        if hook is None:
-            continue
-        with building(key, hook):
-            arguments = dict(copy.deepcopy(hook))
-            priority = arguments.pop("priority", None)
-            built = HOOKS.build(arguments)
-            if not isinstance(built, Hook):
-                raise TypeError(f"{type(built).__name__} is no hook")
-            get_priority(built.priority if priority is None else priority)
-
-
-def _build_reports(cfg: Config) -> None:
-    if cfg.get("log_processor"):
-        with building("log_processor", cfg.log_processor):
-            arguments = dict(copy.deepcopy(cfg.log_processor))
-            arguments.setdefault("type", "LogProcessor")
-            assert isinstance(LOG_PROCESSORS.build(arguments), LogProcessor)
-    for i, backend in enumerate((cfg.get("visualizer") or {}).get("vis_backends") or []):
-        with building(f"visualizer.vis_backends[{i}]", backend):
-            kind = VISBACKENDS.get(backend["type"]) if isinstance(backend["type"], str) else backend["type"]
-            _check_arguments(kind, {**backend, "save_dir": "."})
-
-
-def _check_arguments(kind: Callable, arguments: Mapping[str, Any]) -> None:
-    """Whether something takes these arguments, where building it would write."""
-    inspect.signature(kind).bind(**{name: value for name, value in arguments.items() if name != "type"})
-
-
-def check_init(model: nn.Module) -> None:
-    """Initialise each part of a model that has an ``init_cfg``, backbones of this package and the model itself aside.
-
-    Raises:
-        InputError: one cannot be used, or names a file that is not there or is no checkpoint.
-    """
-    for name, part in model.named_modules():
-        if not isinstance(part, BaseModule) or isinstance(part, DenseBackbone) or not part.init_cfg:
-            continue
-        with building(f"model.{name}.init_cfg" if name else "model.init_cfg", part.init_cfg):
-            initialize(part, copy.deepcopy(part.init_cfg))
+def _hooks(cfg: Config) -> Iterator[tuple[str, Any]]:
+    named = {f"default_hooks.{name}": hook for name, hook in (cfg.get("default_hooks") or {}).items()}
+    named |= {f"custom_hooks[{i}]": hook for i, hook in enumerate(cfg.get("custom_hooks") or [])}
+    return ((key, hook) for key, hook in named.items() if hook is not None)
 
 
 def build_loaders(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]:

@@ -13,10 +13,12 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
+from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, RUNNERS, DefaultScope
 from mmengine.runner import Runner
 from mmengine.utils import import_modules_from_strings
 from torch import nn
+from torch.utils.data import DataLoader
 
 from ..config_names import UnknownConfig, find_config
 from ..errors import InputError
@@ -39,18 +41,17 @@ from .schedule import check_given, fit_schedule, known_classes
 from .start import check_start, resume_path
 from .training_guard import guard_training
 from .tta import augment_test
-from .weights import check_fit
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 _TRAIN_PHASES, _TEST_PHASES = ("train", "val"), ("test",)
 _TEST_KEYS = ("model", "test_dataloader", "test_cfg", "test_evaluator")
 
 
-def _one_message(prepare: Callable[..., Config]) -> Callable[..., Config]:
+def _one_message(prepare: Callable[..., Any]) -> Callable[..., Any]:
     """Has whatever a config's values bring about, in code of any package, end in an InputError too."""
 
     @wraps(prepare)
-    def prepared(config: str, *args: Any, **kwargs: Any) -> Config:
+    def prepared(config: str | Config, *args: Any, **kwargs: Any) -> Any:
         try:
             return prepare(config, *args, **kwargs)
         except InputError:
@@ -58,7 +59,8 @@ def _one_message(prepare: Callable[..., Config]) -> Callable[..., Config]:
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             at = f"{os.path.basename(place.filename)}, line {place.lineno}"
-            raise InputError(f"Config {config} cannot be used: {reason(error)} ({at}).") from error
+            name = config.filename if isinstance(config, Config) else config
+            raise InputError(f"Config {name} cannot be used: {reason(error)} ({at}).") from error
 
     return prepared
 
@@ -127,17 +129,12 @@ def prepare_training(
     )
     own = known_classes(cfg) != before
     fit_schedule(cfg, own_data=own, overrides=overrides, epochs=epochs, lr=lr, keep=schedule == "config")
-    model = build_model(cfg)
-    _check_heads(cfg, model, _TRAIN_PHASES)
-    check_space(cfg, model)
     _add_tensorboard(cfg)
     _add_once(cfg, "custom_hooks", dict(type="PeakMemoryHook"))
     _add_once(cfg, "custom_hooks", dict(type="CurvesHook"))
     _add_once(cfg, "custom_hooks", dict(type="ReportHook"))
     guard_training(cfg)
     repeat_draws(cfg)
-    optim_wrapper = rehearse(cfg, model, _TRAIN_PHASES)
-    check_start(cfg, model, optim_wrapper, resumed)
     check_kept(cfg, overrides)
     return cfg
 
@@ -178,9 +175,6 @@ def prepare_test(
     prepare_launch(cfg, launcher)
     data = dict(data_root=data_root, choice=choice, overrides=overrides)
     configure_data(cfg, _TEST_PHASES, **data, predicted=bool(out), checkpoint=weights)
-    model = build_model(cfg)
-    _check_heads(cfg, model, _TEST_PHASES)
-    check_fit(model, weights, checkpoint, exact=False)
     cfg.resume, cfg.load_from = False, checkpoint
     if tta:
         augment_test(cfg)
@@ -188,13 +182,12 @@ def prepare_test(
         draw_pictures(cfg, show_dir)
     if out:
         save_predictions(cfg, out)
-    rehearse(cfg, model, _TEST_PHASES)
     check_kept(cfg, {key: value for key, value in (overrides or {}).items() if not key.startswith("model")})
     return cfg
 
 
 def build_runner(cfg: Config, suffix: str = "") -> Runner:
-    """Build the data loaders, try their first images, make the work dir, and the Runner, which leaves the config there.
+    """Try out all that a run is built of, make the work dir, and the Runner, which leaves the config there.
 
     Args:
         cfg: of ``prepare_training`` or ``prepare_test``.
@@ -202,12 +195,11 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
             with what is right for this evaluation alone.
 
     Raises:
-        InputError: a data loader cannot be built, a first step not be taken, or the work dir not be made; another
-            process trains there.
+        InputError: a part cannot be built, weights do not fit, a first step cannot be taken, or the work dir not be
+            made; another process trains there.
     """
     with own_files():
-        loaders = build_loaders(cfg, _TEST_PHASES if suffix else _TRAIN_PHASES)
-        take_first_steps(cfg, build_model(cfg), loaders)
+        loaders = _try_out(cfg, _TEST_PHASES if suffix else _TRAIN_PHASES)
     make_work_dir(cfg.work_dir)
     lock = None if suffix else WorkDirLock(cfg.work_dir)
     if suffix and cfg.filename:
@@ -220,6 +212,21 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
     if isinstance(getattr(runner, "model", None), nn.Module):  # FlexibleRunner makes it later
         exact_batches.attach(runner.model)
     return runner
+
+
+@_one_message
+def _try_out(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]:
+    """Build everything once, and compute the first steps; the data loaders, which are the run's own."""
+    model = build_model(cfg)
+    inner = _of_views(model)
+    _check_heads(cfg, inner, phases)
+    if "train" in phases:
+        check_space(cfg, model)
+    optim_wrapper = rehearse(cfg, model, phases)
+    check_start(cfg, inner, optim_wrapper, is_test="test" in phases)
+    loaders = build_loaders(cfg, phases)
+    take_first_steps(cfg, model, loaders)
+    return loaders
 
 
 def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequence[str]) -> Config:
@@ -260,8 +267,13 @@ def build_model(cfg: Config) -> nn.Module:
         model.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
     with building(f"The model of {cfg.filename}"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         model = MODELS.build(model)
-        check_channels(model)
+        check_channels(_of_views(model))
     return model
+
+
+def _of_views(model: nn.Module) -> nn.Module:
+    """The model that test-time augmentation shows its views, or the model itself."""
+    return model.module if isinstance(model, BaseTTAModel) else model
 
 
 def _check_heads(cfg: Config, model: nn.Module, phases: Sequence[str]) -> None:

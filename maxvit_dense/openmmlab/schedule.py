@@ -116,7 +116,7 @@ def check_given(
         raise InputError("--lr sets optim_wrapper.optimizer.lr, and this config has several optimizers. Leave it out.")
 
 
-def _count_images(cfg: Config) -> int:
+def count_images(cfg: Config) -> int:
     """Training images as the data set gives them out, without those that it filters."""
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         return len(training_set(cfg.train_dataloader.dataset, counted=True))
@@ -128,7 +128,7 @@ def _set_length(cfg: Config, epochs: int | None, keep_interval: bool) -> list[st
     key = next((key for key in ("max_epochs", "max_iters") if key in loop), None)
     if key is None:
         raise InputError("--epochs sets train_cfg.max_epochs or max_iters; this config's train_cfg has neither.")
-    images, counts_epochs, old = _count_images(cfg), key == "max_epochs", loop[key]
+    images, counts_epochs, old = count_images(cfg), key == "max_epochs", loop[key]
     per_epoch = max(1, math.ceil(images / _batch(cfg)))  # mmengine's iterations, of which some may make a step
     fitted = epochs or fitted_epochs(old if counts_epochs else None, per_epoch / _accumulated(cfg))
     iterations = fitted * per_epoch

@@ -1,28 +1,47 @@
 """What a run starts from, read and held against the model before anything is written."""
 
+import copy
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModule, initialize
 from mmengine.optim import OptimWrapper
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..weights.safe_load import read_checkpoint
 from ..work_dir import LAST_CHECKPOINT, last_checkpoint
 from .backbones.dense import DenseBackbone
 from .classification.classifier import ImageClassifier
-from .classification.prepare import check_start as check_classifier
-from .config_parts import shown
-from .rehearsal import check_init
+from .config_parts import is_listing, shown
+from .config_values import MAPPING, WHOLE, either, judge, optional
+from .rehearsal import reason
 from .training_guard import adopt_seed
 from .weights import check_fit, check_optimizer
 
-_RESUME_KEYS = ("meta", "message_hub", "optimizer")
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+_RESUME_KEYS = ("meta", "message_hub", "optimizer")
+
+
+def _dictionary_of(*keys: str) -> tuple[Any, str]:
+    return lambda value: isinstance(value, Mapping) and set(keys) <= set(value), f"a dict of {' and '.join(keys)}"
+
+
+# What a Runner reads of a checkpoint to go on; as the rules of ``config_values``.
+_FIELDS = (
+    (_dictionary_of("epoch", "iter"), "meta"),
+    (_dictionary_of("state", "param_groups"), "optimizer"),
+    (_dictionary_of("params"), "optimizer.param_groups.*"),
+    (MAPPING, "message_hub optimizer.state optimizer.state.*"),
+    ((is_listing, "a list"), "optimizer.param_groups optimizer.param_groups.*.params"),
+    (either((is_listing, "a list"), MAPPING), "param_schedulers"),
+    (WHOLE, "meta.epoch meta.iter"),
+    (optional(WHOLE), "meta.seed"),
+    ((lambda value: isinstance(value, Tensor), "a tensor"), "optimizer.state.*.exp_avg"),
+)
 
 
 def resume_path(resume: str, work_dir: str) -> str:
@@ -42,28 +61,27 @@ def resume_path(resume: str, work_dir: str) -> str:
     return str(path)
 
 
-def check_start(
-    cfg: Config, model: nn.Module, optim_wrapper: OptimWrapper | None, checkpoint: Mapping[str, Any] | None
-) -> None:
-    """Hold the checkpoint to resume against model and optimizer, or read what training starts from."""
-    if checkpoint is not None:
-        _check_fields(checkpoint, cfg.load_from)
-        check_fit(model, checkpoint, cfg.load_from, exact=True)
+def check_start(cfg: Config, model: nn.Module, optim_wrapper: OptimWrapper | None, is_test: bool) -> None:
+    """Hold the checkpoint to test or to resume against model and optimizer, or read what training starts from.
+
+    A config without a seed gets that of the run that it resumes.
+
+    Raises:
+        InputError: they do not fit, or cannot be read.
+    """
+    path = cfg.get("load_from")
+    resumes = path and cfg.get("resume")
+    checkpoint = read_checkpoint(path) if path and (resumes or "://" not in path) else None
+    if is_test:
+        check_fit(model, checkpoint, path, exact=False)
+    elif resumes:
+        _check_fields(checkpoint, path)
+        check_fit(model, checkpoint, path, exact=True)
         if optim_wrapper is not None:
-            groups = optim_wrapper.optimizer.param_groups
-            check_optimizer(checkpoint["optimizer"], model, groups, cfg.load_from)
+            check_optimizer(checkpoint["optimizer"], model, optim_wrapper.optimizer.param_groups, path)
         adopt_seed(cfg, checkpoint)
-        return
-    for path in [cfg.get("load_from"), *_pretrained_files(cfg.model)]:
-        if path and "://" not in path:
-            read_checkpoint(path)
-    if isinstance(model, ImageClassifier):
-        check_classifier(model)
     else:
-        check_init(model)
-    for part in model.modules():
-        if isinstance(part, DenseBackbone) and part.init_cfg:
-            _check_backbone_weights(part)
+        _check_init(model)
 
 
 def _check_fields(checkpoint: Mapping[str, Any], name: str) -> None:
@@ -74,10 +92,10 @@ def _check_fields(checkpoint: Mapping[str, Any], name: str) -> None:
             f"{name} cannot be resumed: it has no {', '.join(absent)}, only weights perhaps. To "
             "start a new run from its weights, leave --resume out and give --cfg-options load_from=FILE."
         )
-    wrong = list(_wrong_fields(checkpoint))
+    wrong = [f"its {key} is {shown(value)}, not {words}" for key, value, words in judge(checkpoint, _FIELDS) if words]
     if wrong:
         raise InputError(
-            f"{name} cannot be resumed: {'; '.join(wrong)}. It is damaged, or not of a training run. Give another."
+            f"{name} cannot be resumed: {wrong[0]}. It is damaged, or not of a training run. Give another."
         )
     try:
         MessageHub("maxvit_dense: whether it loads").load_state_dict(checkpoint["message_hub"])
@@ -85,55 +103,25 @@ def _check_fields(checkpoint: Mapping[str, Any], name: str) -> None:
         raise InputError(f"{name} cannot be resumed: its message_hub is not a Runner's ({error}).") from error
 
 
-def _wrong_fields(checkpoint: Mapping[str, Any]) -> Iterator[str]:
-    for key in _RESUME_KEYS:
-        if not isinstance(checkpoint[key], Mapping):
-            yield f"its {key} is {shown(checkpoint[key])}, not a dictionary"
-    meta, optimizer = checkpoint["meta"], checkpoint["optimizer"]
-    for key in ("epoch", "iter") if isinstance(meta, Mapping) else ():
-        if not isinstance(meta.get(key), int) or meta[key] < 0:
-            yield f"its meta.{key} is {shown(meta.get(key))}, not a whole number from 0"
-    if isinstance(meta, Mapping) and not isinstance(meta.get("seed"), int | None):
-        yield f"its meta.seed is {shown(meta['seed'])}, not a whole number"
-    if isinstance(optimizer, Mapping) and not _is_optimizer(optimizer):
-        yield "its optimizer is not of an optimizer's state and param_groups"
-    if not isinstance(checkpoint.get("param_schedulers", []), list | Mapping):
-        yield f"its param_schedulers are {shown(checkpoint['param_schedulers'])}, not a list"
+def _check_init(model: nn.Module) -> None:
+    """Initialise each part of a model that has an ``init_cfg``, once more than the Runner will."""
+    for name, part in model.named_modules():
+        start = getattr(part, "init_cfg", None)
+        if not isinstance(part, BaseModule) or not start or _may_be_absent(start):
+            continue
+        try:
+            if isinstance(part, DenseBackbone | ImageClassifier):
+                part.init_weights()
+            else:
+                initialize(part, copy.deepcopy(start))
+        except Exception as error:  # of several packages
+            key = ".".join(filter(None, ("model", name, "init_cfg")))
+            raise InputError(f"{key} cannot be used: {reason(error)}. It is {shown(start)}.") from error
 
 
-def _is_optimizer(state: Mapping[str, Any]) -> bool:
-    moments, groups = state.get("state"), state.get("param_groups")
-    return (
-        isinstance(moments, Mapping)
-        and isinstance(groups, list)
-        and all(isinstance(group, Mapping) and isinstance(group.get("params"), list) for group in groups)
-        and all(isinstance(moment, Mapping) for moment in moments.values())
-        and all(isinstance(m.get("exp_avg", torch.zeros(())), torch.Tensor) for m in moments.values())
-    )
-
-
-def _check_backbone_weights(backbone: DenseBackbone) -> None:
-    """Load what ``init_cfg`` names, once more than the Runner will: its weights must be of this size."""
-    source = backbone.init_cfg["checkpoint"]
-    if backbone.init_cfg.get("missing_ok") and not os.path.isfile(source):
-        return  # allowed to be out of reach, and finding that out takes most of a minute
-    try:
-        backbone.init_weights()
-    except (ValueError, OSError) as error:
-        raise InputError(f"The backbone's init_cfg names {source}: {error}") from error
-
-
-def _pretrained_files(part: Any) -> Iterator[str]:
-    """Local files that ``init_cfg`` entries name. Other names are a backbone's own, such as timm tags."""
-    if isinstance(part, list | tuple):
-        for item in part:
-            yield from _pretrained_files(item)
-    if not isinstance(part, dict):
-        return
-    for key, value in part.items():
-        if key == "init_cfg" and isinstance(value, dict) and value.get("type") == "Pretrained":
-            path = str(value.get("checkpoint", ""))
-            if os.path.isfile(path) or os.sep in path or path.endswith(_WEIGHT_SUFFIXES):
-                yield path
-        else:
-            yield from _pretrained_files(value)
+def _may_be_absent(start: Any) -> bool:
+    """Whether weights are allowed to be out of reach: finding out that they are takes most of a minute."""
+    if not isinstance(start, Mapping) or not start.get("missing_ok"):
+        return False
+    name = str(start.get("checkpoint"))
+    return not (os.path.isfile(name) or os.sep in name or name.endswith(_WEIGHT_SUFFIXES))

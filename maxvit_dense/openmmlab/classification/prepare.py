@@ -199,18 +199,3 @@ def _check_epoch(cfg: Config) -> None:
         )
     if images % step:
         _logger.info("%d images a step: each epoch leaves out %d of %d, others each time", step, images % step, images)
-
-
-def check_start(model: Any) -> None:
-    """Load what a classifier's ``init_cfg`` names, once more than the Runner will: it must be of this network.
-
-    Raises:
-        InputError: it is not.
-    """
-    source = model.init_cfg and model.init_cfg.get("checkpoint")
-    if not source or not os.path.isfile(source):
-        return
-    try:
-        model.init_weights()
-    except (ValueError, OSError) as error:
-        raise InputError(f"The model's init_cfg names {source}: {error}") from error
