@@ -57,6 +57,14 @@ def write_whole(target: Path, content: bytes | str) -> None:
         os.fsync(stream.fileno())  # or the new name could outlive a power cut and its content not
 
 
+def blocked(target: Path) -> str:
+    """Why nothing can be written at a place, whatever is there now; "" if something can."""
+    if "\0" in str(target):
+        return "its name has a zero byte in it"
+    above = next(path for path in target.absolute().parents if os.path.lexists(path))
+    return "" if above.is_dir() else f"{above} is a file"
+
+
 def remove_leftovers(folder: Path, name: str | None = None) -> None:
     """Removes what writers that were killed left in a folder.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import written_aside
+from ..files import blocked, written_aside
 from ..runtime.backends import open_program
 from .compare import MEASURES, TOLERANCES, UNITS
 from .formats import SUFFIXES, quantize, versions, write_program
@@ -95,7 +95,9 @@ def example_inputs(size: tuple[int, int], names: list[str], image: np.ndarray | 
 
 
 def check_target(target: Path, force: bool) -> None:
-    """Raises InputError if the folder is there and was not written by an export, or must not be replaced."""
+    """Raises InputError if the folder cannot be written, was not written by an export, or must not be replaced."""
+    if problem := blocked(target):
+        raise InputError(f"{str(target)!r} cannot be written: {problem}. Give another --out.")
     if not target.exists():
         return
     own = target.is_dir() and (target / f"{_STEM}.json").is_file()

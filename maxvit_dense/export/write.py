@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..arguments import PARTITION_RATIO, parse_window_size
 from ..errors import InputError, listed
-from ..files import file_written_aside, written_aside
+from ..files import blocked, file_written_aside, written_aside
 from ..rel_pos import resize_bias_table
 from ..sizes import ceil_div
 from ..variants import CONFIGS, TAG_CONFIGS, default_cfgs
@@ -337,12 +337,9 @@ def write(export: Export, target: Path, force: bool = False) -> None:
 
 def check_target(target: Path, force: bool) -> None:
     """Refuses a target that cannot be written or must not be replaced."""
-    if "\0" in str(target):
-        raise InputError(f"{str(target)!r} has a zero byte in it. Give another target.")
+    if problem := blocked(target):
+        raise InputError(f"{str(target)!r} cannot be written: {problem}. Name another target.")
     if not os.path.lexists(target):
-        above = next(path for path in target.absolute().parents if os.path.lexists(path))
-        if not above.is_dir():
-            raise InputError(f"{target} cannot be written: {above} is a file. Name another target.")
         return
     is_file = target.suffix == ".safetensors"
     if target.is_dir() == is_file:

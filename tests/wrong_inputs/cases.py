@@ -371,3 +371,52 @@ TEST = [
     ("--data-root absent", "no data root absent"),
     ("--work-dir a\0b", "zero byte"),
 ]
+
+# Of the other commands, each with its arguments. A target that is replaced only if it is of the command's own kind,
+# and what convert_checkpoint and the data commands refuse, have tests beside those commands.
+_ROWS, _TORCH = "--rows maxvit_mini", "maxvit_mini --format torch"
+OTHERS = {
+    "benchmark": [
+        (f"{_ROWS} --out ", "--out .* cannot be written: it is a folder"),
+        (f"{_ROWS} --out folder.json", "--out folder.json cannot be written: it is a folder"),
+        (f"{_ROWS} --out file.json/x.md", r"file\.json is a file"),
+        (f"{_ROWS} --out a\0b.md", "zero byte"),
+        (f"{_ROWS} --out results.txt", r"must end in \.md or \.json"),
+        (f"{_ROWS} --threads 100000", "--threads is 100000; this machine has"),
+        (f"{_ROWS} --threads 0", "--threads is 0; give a whole number from 1"),
+        (f"{_ROWS} --threads many", "invalid int value: 'many'"),
+        (f"{_ROWS} --repetitions 0", "--repetitions is 0"),
+        (f"{_ROWS} --work nope=9", "nope=9"),
+        (f"{_ROWS} --work size=0", "size=0"),
+        (f"{_ROWS} --chips abacus", "invalid choice: 'abacus'"),
+        ("--rows nope", "there is no network 'nope'"),
+        ("--rows ", "a row begins with a network"),
+        ("--preset nope", "invalid choice: 'nope'"),
+        ("--data nope", "give CONFIG=FOLDER"),
+        ("--data absent=folder.json", "There is no config absent"),
+        ("--data demo_retinanet_maxvit_mini_sample=absent", "absent is no folder"),
+    ],
+    "export": [
+        (f"{_TORCH} --out ", "--out is empty"),
+        (f"{_TORCH} --out a\0b", "zero byte"),
+        (f"{_TORCH} --out file.json", "is no earlier export"),
+        (f"{_TORCH} --out file.json --force", "is no earlier export"),
+        (f"{_TORCH} --out file.json/x", r"file\.json is a file"),
+        (f"{_TORCH} --out x --precision int8", "--calibrate IMAGES belongs to --precision int8"),
+        (f"{_TORCH} --out x --precision half", "invalid choice: 'half'"),
+        (f"{_TORCH} --out x --tolerance -1", "--tolerance 0 or more"),
+        (f"{_TORCH} --out x --tolerance nan", "--tolerance 0 or more"),
+        (f"{_TORCH} --out x --images 0", "--images is 1 or more"),
+        (f"{_TORCH} --out x --evaluate absent", "no data root absent"),
+        (f"{_TORCH} --out x", "maxvit_mini is no work dir"),
+        ("demo_retinanet_maxvit_mini_sample no.pth --format torch --out x", r"no checkpoint file no\.pth"),
+        ("a b c --format torch", "give a config and a checkpoint"),
+    ],
+    "serve": [
+        ("demo_retinanet_maxvit_mini_sample no.pth --port 99999999", "--port lies between 1 and 65535"),
+        ("demo_retinanet_maxvit_mini_sample no.pth --port 0", "--port lies between 1 and 65535"),
+        ("demo_retinanet_maxvit_mini_sample no.pth --port web", "invalid int value: 'web'"),
+        ("demo_retinanet_maxvit_mini_sample no.pth --limit 0", "--limit is 1 or more"),
+        ("demo_retinanet_maxvit_mini_sample no.pth", r"no checkpoint file no\.pth|needs gradio"),
+    ],
+}

@@ -118,6 +118,18 @@ def test_each_wrong_input_of_an_evaluation_is_said_and_nothing_written(places, t
     assert not wrong, "\n".join(f"{change!r}: {problem}" for change, problem in wrong.items())
 
 
+@pytest.mark.parametrize("tool", cases.OTHERS)
+def test_each_wrong_input_of_another_command_is_said_and_nothing_written(tool, tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "file.json").touch()
+    command, wrong = importlib.import_module(f"tools.{tool}"), {}
+    for arguments, words in cases.OTHERS[tool]:
+        problem = fault(answer_of(command, arguments.split(" "), tmp_path), words)
+        if problem:
+            wrong[arguments] = problem
+    assert not wrong, "\n".join(f"{arguments!r}: {problem}" for arguments, problem in wrong.items())
+
+
 # Any one value of a config, in place of which stands something else.
 
 VALUES = (None, -1, 0, 1.5, math.nan, "x", "", [], [None], {}, True, 2**40, "a\0b")
