@@ -9,7 +9,7 @@ from .sizes import ceil_div, is_exporting, is_multiple
 
 
 @kept(64)  # both kinds for the four stages of eight sizes of images and batches
-def _kept_partition(height, width, window_size, grid, device, images) -> Partition:
+def kept_partition(height, width, window_size, grid, device, images) -> Partition:
     return for_batch(make_partition(height, width, window_size, grid, device), images, height * width)
 
 
@@ -42,7 +42,7 @@ def _find_partition(
         return Partition(window_size, tokens, slots, 0, outside, grid)
     if is_exporting() or torch.jit.is_tracing():
         return make_partition(height, width, window_size, grid, like.device, sort=False)
-    return _kept_partition(height, width, window_size, grid, like.device, images)
+    return kept_partition(height, width, window_size, grid, like.device, images)
 
 
 def find_partitions(

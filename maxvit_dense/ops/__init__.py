@@ -1,7 +1,7 @@
 """Attention inside the windows of a map. One public function that chooses; one backend per file.
 
-The plain backend runs everywhere, defines the result and is what runs unless another is named. The Triton kernel has
-not been timed on a GPU yet, so it runs by name only.
+The plain backend runs everywhere, defines the result and is what runs unless another is named; to PyTorch's compiler it
+is one operator (``compiled.py``). The Triton kernel has not been timed on a GPU yet, so it runs by name only.
 """
 
 import importlib.util
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..partition import Partition
+from ..sizes import is_exporting
+from .compiled import partition_attention as _compiled_attention
 from .plain import partition_attention as _plain_attention
 
 __all__ = ["BACKENDS", "partition_attention", "set_backend", "why_not_triton"]
@@ -77,6 +79,8 @@ def why_not_triton(qkv: Tensor, num_heads: int) -> str | None:
 @torch.jit.unused
 def _attend_by(name: str, qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
     _check_name(name)
+    if name == "plain" and torch.compiler.is_compiling() and not is_exporting():
+        return _compiled_attention(qkv, table, partition, num_heads)
     if name == "plain":
         return _plain_attention(qkv, table, partition, num_heads)
     reason = why_not_triton(qkv, num_heads)

@@ -47,27 +47,28 @@ def _takes_products(windows: Tensor) -> bool:
         return torch.jit.is_tracing() or windows.shape[1] <= _SHORT_WINDOW
 
 
-def _weights(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+def _by_head(x: Tensor) -> Tensor:
+    """(windows, N, h, D) to (windows * h, N, D)."""
+    return x.transpose(1, 2).flatten(0, 1)
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     """softmax(q k^T / sqrt(D) + bias) over the keys inside the map, (windows * h, N, N), query before key."""
-    count, _, _, heads, size = windows.shape
-    q, k = windows[:, :, :2].permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)  # each (windows * h, N, D)
+    count, _, heads, size = q.shape
     # Windows and heads are one axis: a symbolic number of windows would be compared with 1 for broadcasting.
     scores = bias.repeat(count, 1, 1)
     if outside is not None:
         of_heads = outside.unsqueeze(1).expand(-1, heads, -1).flatten(0, 1)
         scores = scores.masked_fill_(of_heads.unsqueeze(1), float("-inf"))
-    return torch.baddbmm(scores, q, k.transpose(1, 2), alpha=size**-0.5).softmax(dim=-1)
+    return torch.baddbmm(scores, _by_head(q), _by_head(k).transpose(1, 2), alpha=size**-0.5).softmax(dim=-1)
 
 
-def _attend_by_products(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
-    _, tokens, _, heads, size = windows.shape
-    v = windows[:, :, 2].transpose(1, 2).flatten(0, 1)  # (windows * h, N, D)
-    return torch.bmm(_weights(windows, bias, outside), v).view(-1, heads, tokens, size).transpose(1, 2)
+def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+    _, tokens, heads, size = q.shape
+    return torch.bmm(_weights(q, k, bias, outside), _by_head(v)).view(-1, heads, tokens, size).transpose(1, 2)
 
 
-def _attend_fused(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
-    # Unbound before they are transposed: so their gradients are put together in one pass.
-    q, k, v = windows.unbind(2)
+def _attend_fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     if outside is None:
         mask = bias.unsqueeze(0)
     else:
@@ -96,9 +97,11 @@ def _attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     Returns:
         (windows, N, h, D), in any memory layout.
     """
+    # Unbound before they are transposed: so their gradients are put together in one pass.
+    q, k, v = windows.unbind(2)
     if _takes_products(windows):
-        return _attend_by_products(windows, bias, outside)
-    return _attend_fused(windows, bias, outside)
+        return _attend_by_products(q, k, v, bias, outside)
+    return _attend_fused(q, k, v, bias, outside)
 
 
 def attention_weights(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
@@ -114,7 +117,8 @@ def attention_weights(qkv: Tensor, table: Tensor, partition: Partition, num_head
     if outside is not None:
         outside = F.pad(outside, (0, 0, partition.whole, 0))
     bias = expand_bias_table(table, partition.window_size).to(windows.dtype)
-    return _weights(windows, bias, outside).unflatten(0, (-1, num_heads))
+    q, k, _ = windows.unbind(2)
+    return _weights(q, k, bias, outside).unflatten(0, (-1, num_heads))
 
 
 def partition_attention(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:
