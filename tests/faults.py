@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class Places:
     def __init__(self, root: Path):
         self.root, self.config = root, pretraining.write_config(root)
         self.data = write_folders(root / "images")
+        start = time.monotonic()
         self.undisturbed = self.weights_of(self.run_until_done("undisturbed"))
+        self.seconds = time.monotonic() - start  # of a run on this machine, now
 
     def train(self, name: str, *extra: str) -> int:
         """Exit code of a training in the work dir of that name, in this process."""
@@ -62,20 +65,20 @@ class Places:
         shutil.rmtree(self.root / name)
 
 
-def kill_once(places: Places, draw: random.Random, number: int) -> None:
+def kill_once(places: Places, draw: random.Random, number: int) -> str:
     """Kill a training at a random moment, check every checkpoint that it left, and resume it to the end."""
     name = f"killed-{number}"
     process = start(lambda: places.train_or_resume(name))
-    process.join(draw.uniform(0.5, 12.0))
+    process.join(draw.uniform(0.1, 1.0) * places.seconds)
     process.kill()  # its data workers are not told; one that was faster is done
     process.join()
-    for path in (places.root / name).glob("*.pth"):
-        read_checkpoint(path)
+    left = [read_checkpoint(path) for path in (places.root / name).glob("*.pth")]
     places.run_until_done(name)
     places.check(name)
+    return "resumed" if left else "begun again"
 
 
-def flip_once(places: Places, draw: random.Random, number: int) -> None:
+def flip_once(places: Places, draw: random.Random, number: int) -> str:
     """Change 8 bytes of a checkpoint: it is refused, or what is read is what was written."""
     path = last_checkpoint(places.root / "undisturbed")
     content = bytearray(path.read_bytes())
@@ -86,43 +89,44 @@ def flip_once(places: Places, draw: random.Random, number: int) -> None:
     try:
         found = extract_state_dict(read_checkpoint(changed))
     except InputError:
-        return
+        return "refused"
     assert all(torch.equal(value, found[key]) for key, value in places.undisturbed.items()), f"byte {place}"
+    return "harmless"
 
 
-def stop_two_once(places: Places, draw: random.Random, number: int) -> None:
+def stop_two_once(places: Places, draw: random.Random, number: int) -> str:
     """Two processes get SIGTERM at a random moment, leave with 143 or are done, and go on to the end."""
     name = f"two-{number}"
 
     def train() -> None:
         places.train_or_resume(name, "--launcher", "pytorch")
 
-    codes = run_processes(train, 2, terminate_after=draw.uniform(4.0, 12.0))
+    codes = run_processes(train, 2, terminate_after=draw.uniform(0.3, 1.3) * places.seconds)
     # One that had not begun to train, or was done, obeys like any program; the other then lacks its partner.
     assert set(codes) <= {0, 143} or -signal.SIGTERM in codes, codes
-    if codes == [143, 143]:
-        assert last_checkpoint(places.root / name) is not None
+    stopped = codes == [143, 143]
+    assert not stopped or last_checkpoint(places.root / name) is not None
     codes = run_processes(train, 2)
     assert codes == [0, 0], codes
     shutil.rmtree(places.root / name)
+    return "saved and resumed" if stopped else "ended before or after its training"
 
 
-def repeat(what: Callable[[Places, random.Random, int], None], places: Places, seconds: float, most: int) -> int:
-    """How often it was done: for so many seconds, once at least."""
-    draw, end = random.Random(what.__name__), time.monotonic() + seconds
-    for number in range(most):
-        what(places, draw, number)
-        if time.monotonic() > end:
-            break
-    return number + 1
+def repeat(what: Callable[[Places, random.Random, int], str], places: Places, seconds: float, most: int) -> Counter:
+    """How often it was done and what came of it: for so many seconds, once at least."""
+    draw, end, found = random.Random(what.__name__), time.monotonic() + seconds, Counter()
+    while not found or (found.total() < most and time.monotonic() < end):
+        found[what(places, draw, found.total())] += 1
+    return found
 
 
 def main(minutes: float) -> int:
     with tempfile.TemporaryDirectory() as folder:
         places = Places(Path(folder))
         for what, share, most in ((flip_once, 0.1, 2000), (kill_once, 0.5, 1000), (stop_two_once, 0.4, 1000)):
-            times = repeat(what, places, 60 * minutes * share, most)
-            print(f"{what.__name__}: {times} times, nothing lost", flush=True)
+            found = repeat(what, places, 60 * minutes * share, most)
+            words = ", ".join(f"{times} {came}" for came, times in found.items())
+            print(f"{what.__name__}: {found.total()} times, nothing lost: {words}", flush=True)
     return 0
 
 

@@ -17,4 +17,4 @@ def places(tmp_path_factory):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("loop", "most"), [(faults.flip_once, 60), (faults.kill_once, 1), (faults.stop_two_once, 1)])
 def test_nothing_is_lost(loop, most, places):
-    assert faults.repeat(loop, places, math.inf, most) == most
+    assert faults.repeat(loop, places, math.inf, most).total() == most

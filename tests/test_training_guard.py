@@ -132,6 +132,20 @@ def test_a_full_disk_ends_a_run_with_the_last_good_checkpoint(tmp_path):
     assert read_checkpoint(tmp_path / "epoch_1.pth")["meta"]["epoch"] == 1
 
 
+def test_an_image_deleted_meanwhile_ends_a_run_with_the_last_good_checkpoint(tmp_path, monkeypatch):
+    image, read = tmp_path / "image.jpg", Numbers.__getitem__
+    image.touch()
+
+    def read_image(self, index):
+        image.read_bytes()
+        return read(self, index)
+
+    monkeypatch.setattr(Numbers, "__getitem__", read_image)
+    runner = runner_of(tmp_path / "work", hooks=[Act(BATCHES + 1, image.unlink).hook])
+    with pytest.raises(TrainingStopped, match=r"No such file.*image\.jpg.*last good .*epoch_1\.pth.*--resume"):
+        runner.train()
+
+
 def test_a_file_appears_only_when_it_is_whole(tmp_path, monkeypatch):
     seen = []
     replace = Path.replace
