@@ -4,6 +4,6 @@
     found = model([np.asarray(Image.open("photo.jpg").convert("RGB"))])[0]
 """
 
-from .model import Model, load
+from .model import Model as load
 
-__all__ = ["Model", "load"]
+__all__ = ["load"]

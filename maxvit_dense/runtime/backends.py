@@ -10,9 +10,6 @@ from ..errors import InputError
 
 Program = Callable[[dict[str, np.ndarray]], list[np.ndarray]]
 Size = tuple[int, int]
-RUNTIMES = ("onnxruntime", "openvino", "torch")
-
-_SERVED = dict(onnxruntime=(".onnx",), openvino=(".onnx", ".xml"), torch=(".pt2",))
 
 
 def _missing(library: str) -> InputError:
@@ -77,8 +74,10 @@ def _torch(path: Path, precision: str, threads: int, size: Size | None) -> Progr
     return run
 
 
-_OPENERS = dict(onnxruntime=_onnxruntime, openvino=_openvino, torch=_torch)
-_BY_SUFFIX = {".onnx": "onnxruntime", ".xml": "openvino", ".pt2": "torch"}
+# By name: what opens a program, and suffixes of the files that it runs, its own first.
+RUNTIMES = dict(
+    onnxruntime=(_onnxruntime, (".onnx",)), openvino=(_openvino, (".xml", ".onnx")), torch=(_torch, (".pt2",))
+)
 
 
 def open_program(
@@ -96,15 +95,13 @@ def open_program(
     Raises:
         InputError: no such runtime, it is not installed, or it does not read the file.
     """
-    runtime = runtime or _BY_SUFFIX[path.suffix]
-    if runtime not in RUNTIMES:
+    own = next(name for name, (_, suffixes) in RUNTIMES.items() if suffixes[0] == path.suffix)
+    if (runtime or own) not in RUNTIMES:
         raise InputError(f"No runtime {runtime!r}; there are {', '.join(RUNTIMES)}.")
-    if path.suffix not in _SERVED[runtime]:
-        raise InputError(
-            f"{runtime} runs {' and '.join(_SERVED[runtime])} files, not {path.name}. "
-            f"Give --runtime {_BY_SUFFIX[path.suffix]}."
-        )
-    return _OPENERS[runtime](path, precision, threads or default_threads(), size)
+    opener, suffixes = RUNTIMES[runtime or own]
+    if path.suffix not in suffixes:
+        raise InputError(f"{runtime} runs {' and '.join(suffixes)} files, not {path.name}. Give --runtime {own}.")
+    return opener(path, precision, threads or default_threads(), size)
 
 
 def default_threads() -> int:

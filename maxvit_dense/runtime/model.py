@@ -23,13 +23,21 @@ class Model:
     first, and ``masks`` (N, H, W) bool if it finds masks. Segmentors: ``labels`` (H, W). Classifiers: ``scores`` (K,)
     that sum to 1. Backbones: one array a map, of the image as it was resized.
 
+    Args:
+        path: the folder that an export wrote, or NAME.onnx, NAME.xml or NAME.pt2 with NAME.json beside it.
+        runtime: one of ``backends.RUNTIMES``; None for the one that the file was written for.
+        threads: how many to use; 0 for ``backends.default_threads``.
+        score: least score of an object; those with less get no mask, which saves most of a mask's time.
+
     Attributes:
         card: what is known of it.
         task: classification, detection, segmentation or features.
         classes: names in the order of labels and scores.
         mask_values: value of each class in the masks of the training data; None but for segmentors.
         threads: that it computes with.
-        score: least of an object's that it gives.
+
+    Raises:
+        InputError: something else wrote it, or the runtime is not installed; the text says what to do.
     """
 
     def __init__(self, path: str | Path, runtime: str | None = None, threads: int = 0, score: float = 0.0):
@@ -93,18 +101,3 @@ def _read_objects(found: Result, image: np.ndarray, size: tuple[int, int], card:
 _READERS = dict(
     classification=_read_first, detection=_read_objects, segmentation=_read_labels, features=_read_first
 )
-
-
-def load(path: str | Path, runtime: str | None = None, threads: int = 0, score: float = 0.0) -> Model:
-    """Opens what ``maxvit-dense export`` wrote.
-
-    Args:
-        path: the folder that it wrote, or NAME.onnx, NAME.xml or NAME.pt2 with NAME.json beside it.
-        runtime: one of ``backends.RUNTIMES``; None for the one that the file was written for.
-        threads: how many to use; 0 for ``backends.default_threads``.
-        score: least score of an object; those with less get no mask, which saves most of a mask's time.
-
-    Raises:
-        InputError: something else wrote it, or the runtime is not installed; the text says what to do.
-    """
-    return Model(path, runtime, threads, score)
