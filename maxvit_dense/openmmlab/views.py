@@ -11,7 +11,7 @@ from mmengine.dataset import pseudo_collate
 from PIL import Image, ImageDraw, ImageFont
 
 from ..attended import Attended
-from ..predict.results import TOP, count, kind, ranked
+from ..predict.results import TOP, kind, ranked
 from .predictor import Predictor
 
 _TILE = 320  # pixels of a picture of one stage
@@ -35,14 +35,10 @@ def seen(predictor: Predictor, pixels: np.ndarray) -> tuple[torch.Tensor, np.nda
 def describe(result: Mapping[str, Any], classes: tuple[str, ...]) -> str:
     """What was found, as JSON."""
     if kind(result) == "detection":
-        rows = [
-            dict(
-                label=classes[result["labels"][i]],
-                score=round(float(result["scores"][i]), 4),
-                box=[round(float(value), 1) for value in result["boxes"][i]],
-            )
-            for i in range(count(result))
-        ]
+        found = zip(
+            result["labels"], result["scores"].tolist(), result["boxes"].astype(float).round(1).tolist(), strict=True
+        )
+        rows = [dict(label=classes[label], score=round(score, 4), box=box) for label, score, box in found]
     elif kind(result) == "segmentation":
         rows = [dict(label=classes[i], share=round(share, 4)) for i, share in ranked(result)]
     else:

@@ -73,7 +73,9 @@ def make_exportable(predictor: Predictor, name: str, backbone_alone: bool) -> Ex
         InputError: its images are prepared as the runtime cannot.
     """
     model = predictor.model
-    reason = "" if backbone_alone else _why_not(model, predictor.task)
+    families = dict(detection=detectors, segmentation=segmentors)
+    family = None if backbone_alone else families.get(predictor.task)
+    reason = family.why_not(model) if family else None
     card = dict(name=name, classes=list(predictor.classes), precision="fp32")
     card["mask_values"] = predictor.mask_values and [int(value) for value in predictor.mask_values]
     card["preprocessing"] = preparation(predictor.cfg, model, any_resizing=backbone_alone)
@@ -82,12 +84,6 @@ def make_exportable(predictor: Predictor, name: str, backbone_alone: bool) -> Ex
     if predictor.task == "classification":
         return _classifier(model, card)
     return _detector(model, card) if predictor.task == "detection" else _segmentor(model, card)
-
-
-def _why_not(model: nn.Module, task: str) -> str:
-    if task == "classification":
-        return ""
-    return (detectors if task == "detection" else segmentors).why_not(model) or ""
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -103,7 +99,7 @@ def _example(batch: int = 2, **others: Tensor) -> dict[str, Tensor]:
     return dict(image=torch.rand(batch, 3, *_TRACED), **others)
 
 
-def _backbone(model: nn.Module, card: dict, reason: str) -> Exportable:
+def _backbone(model: nn.Module, card: dict, reason: str | None) -> Exportable:
     if isinstance(model, ImageClassifier):
         raise InputError("A classifier is exported whole; leave --backbone out.")
     program = _Maps(_copy(model).backbone)
