@@ -118,8 +118,11 @@ def test_operations_of_the_cpu_path_are_those_of_pytorchs_counter_and_training_h
 
 
 def test_recomputation_keeps_less_and_launches_more():
-    found = [count.count(rows.parse_row(f"maxvit_mini cuda train batch=2 size=64 {w}")) for w in ("", "cheap")]
-    assert found[1].peak < found[0].peak and len(found[1].launches) > len(found[0].launches)
+    work = "maxvit_mini cuda train batch=2 size=224 bf16"  # at 64, the weights' gradients are the peak
+    kept, cheap = (count.count(rows.parse_row(f"{work} {word}")) for word in ("", "cheap"))
+    assert cheap.peak < 0.8 * kept.peak and len(cheap.launches) > len(kept.launches)
+    products = {launch.dtype for launch in cheap.launches if launch.name in ("mm", "addmm", "convolution")}
+    assert products == {torch.bfloat16}  # in what is computed again too
 
 
 def test_the_least_time_of_each_launch_is_bound_by_memory_or_by_products():
