@@ -23,7 +23,7 @@ def test_a_folder_keeps_its_subfolders_and_a_list_its_distinct_parts(tmp_path):
         (tmp_path / name).write_bytes(b"")
     assert [item.name for item in find_images(str(tmp_path))] == ["a/1.jpg", "a/b/1.jpg", "c/1.png"]
     assert [item.name for item in find_images(str(tmp_path), [tmp_path / "a"])] == ["c/1.png"]
-    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa/b/1.jpg\r\n\r\na/1.jpg\r\na/1.jpg")
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa/b/1.jpg\r\n\r\na/1.jpg\r\na/./1.jpg\r\na/1.jpg")
     assert [item.name for item in find_images(str(tmp_path / "list.txt"))] == ["b/1.jpg", "1.jpg"]
     assert [item.name for item in find_images(str(tmp_path / "a" / "*.jpg"))] == ["1.jpg"]
     assert find_images(str(tmp_path / "c" / "1.png")) == [Item("1.png", tmp_path / "c" / "1.png")]

@@ -54,7 +54,7 @@ def find_images(source: str, leave_out: Iterable[Path] = ()) -> list[Item]:
             lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
         except ValueError as error:
             raise InputError(f"List {path} is no text in UTF-8 ({error}). Give a path of an image a line.") from error
-        items = _named([path.parent / line for line in dict.fromkeys(lines) if line])
+        items = _named([path.parent / line for line in lines if line])
     elif path.is_file():
         items = [Item(path.name, path)]
     else:
@@ -75,11 +75,12 @@ def _is_image(path: Path) -> bool:
 
 
 def _named(paths: list[Path]) -> list[Item]:
-    """Paths with names that tell them apart: what they do not share."""
+    """Paths with names that tell them apart, what they do not share; each once."""
     if not paths:
         return []
     folder = os.path.commonpath([os.path.abspath(path.parent) for path in paths])
-    return [Item(Path(os.path.relpath(os.path.abspath(path), folder)).as_posix(), path) for path in paths]
+    named = {Path(os.path.relpath(os.path.abspath(path), folder)).as_posix(): path for path in paths}
+    return [Item(name, path) for name, path in named.items()]
 
 
 def read_image(path: str | Path) -> np.ndarray:
