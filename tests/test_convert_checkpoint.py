@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -302,14 +303,14 @@ def test_impossible_targets_and_sizes_are_refused_before_the_work(weights, tmp_p
     assert (tmp_path / "thesis.safetensors").read_text() == "years"
 
 
-def test_a_failure_while_writing_leaves_nothing(weights, tmp_path, monkeypatch, capsys):
-    def full(*args, **kwargs):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr("maxvit_dense.export.write.save_safetensors", full)
-    before = sorted(tmp_path.iterdir())
-    for name in ("out", "out.safetensors"):
-        refuse(capsys, [weights[1], tmp_path / name], "No space left on device")
+def test_a_full_disk_leaves_nothing(weights, tmp_path, capsys):
+    before, limit = sorted(tmp_path.iterdir()), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # bytes of a file: stands for a full disk
+    try:
+        for name in ("out", "out.safetensors"):
+            refuse(capsys, [weights[1], tmp_path / name], "File too large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -1,11 +1,14 @@
 """One exported program for images of any size."""
 
+import resource
+
 import pytest
 import timm
 import torch
 
 import maxvit_dense  # noqa: F401  registers the timm names
 from maxvit_dense.errors import InputError
+from maxvit_dense.export.formats import Graph, write_program
 from maxvit_dense.export.program import export_program
 from tests.networks import fill_with_noise, relative_difference
 
@@ -31,6 +34,18 @@ def test_one_program_serves_any_size_and_batch(network, program, size, batch):
         for found, expected in zip(program(x), network(x), strict=True):
             assert found.shape == expected.shape
             assert relative_difference(found, expected) < 1e-5
+
+
+def test_a_full_disk_is_told_and_does_not_end_the_process(tmp_path):
+    pytest.importorskip("torch.fx.experimental.dynamic_spec", reason="needs PyTorch 2.14's ShapesSpec")
+    graph = Graph(torch.nn.Conv2d(3, 400, 9).eval(), dict(images=torch.zeros(2, 3, 96, 160)), ["map"])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))  # bytes of a file: stands for a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_program(graph, "torch", tmp_path / "model.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
 
 
 def test_a_fixed_batch_stays_fixed(network, program):

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import io
 import logging
 import sys
 import warnings
@@ -60,7 +61,9 @@ def write_program(graph: Graph, form: str, path: Path) -> None:
     with _quiet():
         program = export_program(graph.module, *graph.example.values(), free_batch=graph.free_batch)
         if form == "torch":
-            torch.export.save(program, path)
+            content = io.BytesIO()  # torch's own writer ends the process where the disk is full
+            torch.export.save(program, content)
+            path.write_bytes(content.getbuffer())
             return
         onnx_path = path.with_suffix(".onnx")
         torch.onnx.export(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -123,8 +124,15 @@ def _held(value: Tensor) -> int:
 
 
 def save_safetensors(weights: Mapping[str, Tensor], path: Path) -> None:
-    """Write a ``.safetensors`` file with a checksum in its metadata, which ``check_safetensors`` compares."""
-    save_file(dict(weights), path, metadata={"format": "pt", _CHECKSUM: _UNKNOWN})
+    """Write a ``.safetensors`` file with a checksum in its metadata, which ``check_safetensors`` compares.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    try:
+        save_file(dict(weights), path, metadata={"format": "pt", _CHECKSUM: _UNKNOWN})
+    except SafetensorError as error:  # a full disk too
+        raise OSError(str(error)) from error
     checksum, metadata, header = _read_checksum(path)
     if metadata.get(_CHECKSUM) != _UNKNOWN:
         raise RuntimeError(f"{path} lost its metadata: safetensors has changed its format")
