@@ -396,6 +396,11 @@ OTHERS = {
         ("--data absent=folder.json", "There is no config absent"),
         ("--data demo_retinanet_maxvit_mini_sample=absent", "absent is no folder"),
     ],
+    "check_dataset": [
+        ("folder.json --fix ", "--fix is '', which is no folder's name"),
+        ("folder.json --fix a\0b", r"--fix is 'a\\x00b', which is no folder's name"),
+        ("absent", "There is no folder absent"),
+    ],
     "export": [
         (f"{_TORCH} --out ", "--out is empty"),
         (f"{_TORCH} --out a\0b", "zero byte"),
