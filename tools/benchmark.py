@@ -65,13 +65,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _blocked(path: Path) -> str:
     """Why nothing can be written there; empty if something can."""
-    if "\0" in str(path):
-        return "it has a zero byte in it"
+    from maxvit_dense.files import blocked
+
+    if problem := blocked(path):
+        return problem
     if path.is_dir():
         return "it is a folder"
     above = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-    if not above.is_dir():
-        return f"{above} is a file"
     return "" if os.access(above, os.W_OK) else f"no permission to write in {above}"
 
 
