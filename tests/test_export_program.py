@@ -1,5 +1,6 @@
 """One exported program for images of any size."""
 
+import logging
 import resource
 
 import pytest
@@ -46,6 +47,17 @@ def test_a_full_disk_is_told_and_does_not_end_the_process(tmp_path):
             write_program(graph, "torch", tmp_path / "model.pt2")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+def test_what_the_caller_silenced_stays_silenced(tmp_path):
+    pytest.importorskip("torch.fx.experimental.dynamic_spec", reason="needs PyTorch 2.14's ShapesSpec")
+    graph = Graph(torch.nn.Conv2d(3, 4, 1).eval(), dict(images=torch.zeros(2, 3, 96, 160)), ["map"])
+    logging.disable(logging.ERROR)
+    try:
+        write_program(graph, "torch", tmp_path / "model.pt2")
+        assert logging.root.manager.disable == logging.ERROR
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def test_a_fixed_batch_stays_fixed(network, program):

@@ -134,10 +134,11 @@ def versions(form: str, precision: str) -> dict[str, str]:
 @contextmanager
 def _quiet() -> Any:
     """Without the exporters' progress and warnings, which are about themselves."""
-    logging.disable(logging.WARNING)
+    before = logging.root.manager.disable  # the caller's own
+    logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)

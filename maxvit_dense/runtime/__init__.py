@@ -4,6 +4,8 @@
     found = model([np.asarray(Image.open("photo.jpg").convert("RGB"))])[0]
 """
 
-from .model import Model as load
+from .model import Model
 
-__all__ = ["load"]
+load = Model
+
+__all__ = ["Model", "load"]
