@@ -161,7 +161,7 @@ def prepare_test(
         overrides, work_dir, data_root, choice, launcher: as of ``prepare_training``.
         tta: test-time augmentation, see ``tta.augment_test``.
         show_dir: folder for pictures with what was found.
-        out: file for results, see ``results.save_predictions`` and ``results.report_metrics``.
+        out: file for results, see ``report.evaluation``: ``save_predictions``, ``report_metrics``.
 
     Raises:
         InputError: something of the above cannot be used. Nothing has been written, but for a demo's data.
