@@ -27,7 +27,7 @@ PIP := PIP_USER=0 PYTHONWARNINGS=ignore $(RUN) -m pip install --disable-pip-vers
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-upstream test-clients test-oldest lint benchmark results-bccd results-camvid dist clean
+.PHONY: help setup demo test test-faults test-upstream test-clients test-oldest lint benchmark results-bccd results-camvid results-cifar10 dist clean
 
 help:
 	@echo "make demo   set up, train a small Mask R-CNN on drawn images, evaluate it, draw what it found"
@@ -38,6 +38,7 @@ help:
 	@echo "make test-oldest    the core with the least PyTorch and timm that it runs on (an environment of its own, 5 GB)"
 	@echo "make results-bccd    train and evaluate on BCCD (BCCD=folder, CONFIG=peer, STEPS=fewer); docs/results.md"
 	@echo "make results-camvid  train and evaluate on CamVid (CAMVID=folder, STEPS=fewer); docs/results.md"
+	@echo "make results-cifar10 train and evaluate on CIFAR-10 (CIFAR10=folder, CONFIG=peer, EPOCHS=fewer); docs/results.md"
 	@echo "make setup  set up $(VENV) alone: pinned versions, 6.4 GB (TORCH=2.11: the PyTorch before)"
 	@echo "make lint   set up, run ruff"
 	@echo "make dist   build wheel and sdist in dist/ and check them"
@@ -129,18 +130,21 @@ benchmark: setup
 # STEPS another length, SEED another seed, INIT a checkpoint for the backbone to start from.
 BCCD ?= data/BCCD
 CAMVID ?= data/camvid
+CIFAR10 ?= data/cifar10
 CONFIG ?=
 STEPS ?=
+EPOCHS ?=
 SEED ?= 0
 INIT ?=
-LENGTH = $(if $(STEPS),train_cfg.max_iters=$(STEPS) param_scheduler.1.end=$(STEPS))
+LENGTH = $(if $(STEPS),train_cfg.max_iters=$(STEPS) param_scheduler.1.end=$(STEPS)) \
+	$(if $(EPOCHS),train_cfg.max_epochs=$(EPOCHS) param_scheduler.1.end=$(EPOCHS))
 START = $(if $(INIT),model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint="$(INIT)")
-folder = work_dirs/results/$(1)$(if $(STEPS),_$(STEPS))$(if $(INIT),_pretrained)_seed$(SEED)
+folder = work_dirs/results/$(1)$(addprefix _,$(STEPS)$(EPOCHS))$(if $(INIT),_pretrained)_seed$(SEED)
 # $(call result,config,data,metric)
 define result
 	"$(RUN)" tools/train.py configs/$(1).py --data-root "$(2)" --work-dir $(call folder,$(1)) \
 	--cfg-options randomness.seed=$(SEED) $(LENGTH) $(START)
-	@grep -h "Iter(val).*$(3)" $(call folder,$(1))/*/*.log | tail -n 1
+	@grep -h "(val).*$(3)" $(call folder,$(1))/*/*.log | tail -n 1
 	@grep "$(1)" docs/results.md
 endef
 results-bccd: setup
@@ -149,6 +153,9 @@ results-bccd: setup
 
 results-camvid: setup
 	$(call result,$(or $(CONFIG),fpn_maxvit_mini_camvid),$(CAMVID),mIoU)
+
+results-cifar10: setup
+	$(call result,$(or $(CONFIG),pretrain_maxvit_mini_cifar10),$(CIFAR10),accuracy/top1)
 
 # Needs nothing of the pinned environment: the build gets an environment of its own, and twine's packages stay out.
 .venv-dist/.maxvit_dense: requirements/dist.txt

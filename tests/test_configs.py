@@ -216,7 +216,8 @@ def test_a_size_has_its_own_weights_and_stochastic_depth(path):
 def test_sizes_differ_in_the_backbone_and_its_widths(path):
     """And in what the heads of their files tell."""
     family = r"_(maxvit|swin|convnext|gcvit|coatnet)_(\w|pico|nano)_"
-    first = re.sub("atss_.*_bccd", "atss_maxvit_mini_bccd", re.sub(family, "_maxvit_t_", path.stem))
+    own_data = re.sub("(atss|fpn)_.*_(bccd|camvid)", r"\1_maxvit_mini_\2", path.stem)
+    first = re.sub(family, "_maxvit_t_", path.stem) if own_data == path.stem else own_data
     cfg, tiny = load(path), load(first)
     for config in (cfg, tiny):
         config.model.pop("backbone")
