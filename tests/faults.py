@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from maxvit_dense.errors import InputError
-from maxvit_dense.openmmlab import run  # noqa: F401 (once here, for all processes)
+from maxvit_dense.openmmlab.engine import prepare  # noqa: F401 (once here, for all processes)
 from maxvit_dense.weights.safe_load import extract_state_dict, read_checkpoint
 from maxvit_dense.work_dir import last_checkpoint
 from tests import pretraining

@@ -23,7 +23,7 @@ from mmengine.runner import CheckpointLoader, Runner, load_checkpoint  # noqa: E
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import own_files  # noqa: E402
+from maxvit_dense.openmmlab.engine import own_files  # noqa: E402
 from maxvit_dense.openmmlab.weights import check_fit  # noqa: E402
 from maxvit_dense.weights.mismatch import compare_weights  # noqa: E402
 from maxvit_dense.weights.safe_load import extract_state_dict, read_checkpoint  # noqa: E402

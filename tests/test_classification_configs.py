@@ -19,7 +19,7 @@ from timm.data.auto_augment import RandAugment  # noqa: E402
 from maxvit_dense.config_names import find_config  # noqa: E402
 from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.export.write import identify  # noqa: E402
-from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import write_folders  # noqa: E402
 from tests.config_files import CONFIGS, FOLDER, find, load  # noqa: E402
@@ -56,7 +56,7 @@ def small(path, data, work_dir, launcher="none", resume=None, **changes):
         "param_scheduler": [],
         **changes,
     }
-    return run.prepare_training(
+    return prepare.prepare_training(
         str(path),
         data_root=str(data),
         work_dir=str(work_dir),
@@ -79,7 +79,7 @@ def small(path, data, work_dir, launcher="none", resume=None, **changes):
     ],
 )
 def test_config_trains_a_step_and_evaluates(name, data, tmp_path):
-    runner = run.build_runner(small(find(name), data, tmp_path))
+    runner = prepare.build_runner(small(find(name), data, tmp_path))
     before = runner.model.backbone.net.stem.conv1.weight.detach().clone()
     runner.train()
     assert runner.iter == 3  # one step of three batches
@@ -201,7 +201,7 @@ def test_weights_in_shards_train_in_two_processes(data, tmp_path):
 
     def shard(epochs, resume=None):
         overrides = {"total_batch_size": 8, "train_cfg.max_epochs": epochs}
-        run.build_runner(small(FSDP, data, tmp_path, "pytorch", resume, **overrides)).train()
+        prepare.build_runner(small(FSDP, data, tmp_path, "pytorch", resume, **overrides)).train()
 
     assert run_processes(lambda: shard(1), 2) == [0, 0]
     assert run_processes(lambda: shard(2, "auto"), 2) == [0, 0]

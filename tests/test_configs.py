@@ -14,8 +14,9 @@ import mmdet  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.optim import build_optim_wrapper  # noqa: E402
 
-from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.openmmlab.config_values import check_values  # noqa: E402
+from maxvit_dense.openmmlab.config.load import build_model  # noqa: E402
+from maxvit_dense.openmmlab.config.values import check_values  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.config_files import (  # noqa: E402
     BASES,
@@ -239,7 +240,7 @@ def test_detection_transformers_learn_at_a_tenth_of_the_rate_in_the_backbone(nam
     """And without decay of the backbone's vectors and bias tables and of Mask2Former's embeddings."""
     cfg = Config(load(name).to_dict())
     with torch.device("meta"):
-        model = run.build_model(cfg)
+        model = build_model(cfg)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
     groups = {id(p): group for group in optimizer.param_groups for p in group["params"]}
     embeddings = ("query_embed", "query_feat", "level_embed") if "mask2former" in name else ()
@@ -255,7 +256,7 @@ def test_detection_transformers_learn_at_a_tenth_of_the_rate_in_the_backbone(nam
 def test_parts_of_the_real_size_fit_each_other(path):
     cfg = Config(load(path).to_dict())
     with torch.device("meta"):
-        model = run.build_model(cfg)
+        model = build_model(cfg)
     taker = next(part for part in ("neck", "decode_head", "panoptic_head") if part in cfg.model)
     assert list(cfg.model[taker].in_channels) == model.backbone.channels
     if "auxiliary_head" in cfg.model:
@@ -278,8 +279,8 @@ def test_config_trains_one_step_and_evaluates(path, sample_root, tmp_path):
     small = shrink(Config(load(path).to_dict()))
     small.dump(tmp_path / path.name)
     data_root = sample_root / LAYOUTS[small.default_scope]
-    cfg = run.prepare_training(str(tmp_path / path.name), work_dir=str(tmp_path / "work"), data_root=str(data_root))
-    runner = run.build_runner(cfg)
+    cfg = prepare.prepare_training(str(tmp_path / path.name), work_dir=str(tmp_path / "work"), data_root=str(data_root))
+    runner = prepare.build_runner(cfg)
     before = {name: p.detach().clone() for name, p in runner.model.named_parameters() if "backbone" in name}
     losses = []
     runner.model.register_forward_hook(

@@ -16,7 +16,7 @@ from mmengine.evaluator import BaseMetric  # noqa: E402
 from mmengine.model import BaseModel  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
-from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.openmmlab.report import curves  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.work_dir import run_logs  # noqa: E402
@@ -235,8 +235,8 @@ def test_every_prepared_training_draws_its_curves(tmp_path):
     write_sample_data(str(tmp_path / "sample"), train=2, val=1, size=64, seed=0)
     config = Path(__file__).resolve().parent.parent / "configs" / "demo" / "demo_maskrcnn_maxvit_mini_sample.py"
     options = dict(work_dir=str(tmp_path / "work"), data_root=str(tmp_path / "sample" / "coco"))
-    cfg = run.prepare_training(str(config), **options)
+    cfg = prepare.prepare_training(str(config), **options)
     cfg.dump(tmp_path / "again.py")
-    again = run.prepare_training(str(tmp_path / "again.py"), **options)
+    again = prepare.prepare_training(str(tmp_path / "again.py"), **options)
     for prepared in (cfg, again, Config.fromfile(tmp_path / "again.py")):
         assert [hook["type"] for hook in prepared.custom_hooks].count("CurvesHook") == 1

@@ -16,8 +16,8 @@ pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.files import remove_leftovers, written_aside  # noqa: E402
-from maxvit_dense.openmmlab.launch import begin_worker, keep_workers  # noqa: E402
-from maxvit_dense.openmmlab.places import LOCK, WorkDirLock  # noqa: E402
+from maxvit_dense.openmmlab.engine.launch import begin_worker, keep_workers  # noqa: E402
+from maxvit_dense.openmmlab.engine.places import LOCK, WorkDirLock  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests import two_ranks  # noqa: E402
 from tests.processes import start  # noqa: E402

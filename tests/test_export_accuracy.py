@@ -7,9 +7,9 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from maxvit_dense.errors import InputError
+from maxvit_dense.openmmlab.config.load import build_model, load_config
 from maxvit_dense.openmmlab.export.accuracy import evaluation
-from maxvit_dense.openmmlab.predictor import Predictor
-from maxvit_dense.openmmlab.run import build_model, load_config
+from maxvit_dense.openmmlab.inference.predictor import Predictor
 from maxvit_dense.sample_data.writer import write_sample_data
 
 SHAPES = ("circle", "square", "triangle", "star", "ring", "cross")

@@ -8,11 +8,11 @@ from mmengine.model import revert_sync_batchnorm
 from maxvit_dense.errors import InputError
 from maxvit_dense.export.compare import MEASURES
 from maxvit_dense.export.job import example_inputs
+from maxvit_dense.openmmlab.config.load import build_model, load_config
 from maxvit_dense.openmmlab.export import detectors, segmentors
 from maxvit_dense.openmmlab.export.preparation import preparation
 from maxvit_dense.openmmlab.export.whole import make_exportable
-from maxvit_dense.openmmlab.predictor import Predictor
-from maxvit_dense.openmmlab.run import build_model, load_config
+from maxvit_dense.openmmlab.inference.predictor import Predictor
 from tests.networks import fill_with_noise
 
 CLASSES = tuple(f"class{i}" for i in range(10))

@@ -12,7 +12,7 @@ pytest.importorskip("mmdet", reason="needs mmdet (pip install maxvit_dense[openm
 
 from mmengine.structures import InstanceData  # noqa: E402
 
-from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.config.load import build_model, load_config  # noqa: E402
 from tools import model_table  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def test_tensors_without_values_count_what_images_do():
     from mmdet.structures import DetDataSample  # after maxvit_dense.openmmlab, which brings the operators
 
     path, size = ROOT / "configs" / "demo" / "demo_maskrcnn_maxvit_mini_sample.py", (72, 100)
-    model = run.build_model(run.load_config(str(path), None, ("model",))).eval()
+    model = build_model(load_config(str(path), None, ("model",))).eval()
     corner = torch.rand(1000, 2) * 30
     proposals = InstanceData(bboxes=torch.cat([corner, corner + 20], dim=1))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():

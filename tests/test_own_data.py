@@ -14,10 +14,10 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config, ConfigDict  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.openmmlab.data import checks
 from maxvit_dense.openmmlab.data.coco_check import category_names  # noqa: E402
 from maxvit_dense.openmmlab.data.configure import adopt_classes  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.data_folders import records, write_voc, write_yolo  # noqa: E402
 from tests.small_detector import write_config  # noqa: E402
@@ -128,8 +128,8 @@ def test_each_annotation_file_is_opened_once_before_the_first_step(configs, own_
         return json.loads(stream.read())
 
     monkeypatch.setattr("json.load", load)
-    cfg = run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), work_dir=str(tmp_path / "work"))
-    run.build_runner(cfg).val_loop  # noqa: B018, builds the evaluator
+    cfg = prepare.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), work_dir=str(tmp_path / "work"))
+    prepare.build_runner(cfg).val_loop  # noqa: B018, builds the evaluator
     annotations = sorted(name for name in opened if name.startswith("instances"))
     assert annotations == ["instances_train2017.json", "instances_val2017.json"], opened
 
@@ -137,7 +137,7 @@ def test_each_annotation_file_is_opened_once_before_the_first_step(configs, own_
 def test_classes_given_by_hand_stand(configs, own_coco):
     with pytest.raises(InputError, match="classes of the config that the file does not have"):
         overrides = {"train_dataloader.dataset.metainfo.classes": ["bolt", "cat"]}
-        run.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), overrides=overrides)
+        prepare.prepare_training(str(configs / "mask.py"), data_root=str(own_coco), overrides=overrides)
 
 
 def resized(path):
@@ -174,7 +174,7 @@ def test_an_upright_photograph_of_a_turned_file_trains(configs, own_coco, tmp_pa
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     upright.rotate(90, expand=True).save(path, exif=exif)
-    run.prepare_training(str(configs / "box.py"), data_root=str(root), work_dir=str(tmp_path / "work"))
+    prepare.prepare_training(str(configs / "box.py"), data_root=str(root), work_dir=str(tmp_path / "work"))
 
 
 def test_a_size_outside_the_sample_stops_training_by_name(configs, own_coco, tmp_path, capsys, monkeypatch):

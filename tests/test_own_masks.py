@@ -17,11 +17,11 @@ from mmengine.registry import DATASETS  # noqa: E402
 from mmseg.datasets.transforms import LoadAnnotations  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run  # noqa: E402
 from maxvit_dense.openmmlab.data import checks, mask_data, pixel_check
 from maxvit_dense.openmmlab.data.choice import Choice
 from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
 from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from tests.spoil import cut, first, turned  # noqa: E402
 
@@ -95,7 +95,7 @@ def own(tmp_path):
 
 
 def prepared(config, root, tmp_path, **options):
-    return run.prepare_training(config, data_root=str(root), work_dir=str(tmp_path / "work"), **options)
+    return prepare.prepare_training(config, data_root=str(root), work_dir=str(tmp_path / "work"), **options)
 
 
 def loaded(cfg, index=0, phase="train"):

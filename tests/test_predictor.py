@@ -14,7 +14,7 @@ from PIL import Image  # noqa: E402
 import maxvit_dense.openmmlab  # noqa: E402
 from maxvit_dense.config_names import find_config  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.run_facts import mask_values  # noqa: E402
+from maxvit_dense.openmmlab.inference.run_facts import mask_values  # noqa: E402
 from tests.predictors import GROUND, SHAPES, write_images, write_run  # noqa: E402
 
 

@@ -18,7 +18,8 @@ from mmengine.dist import all_reduce, get_rank  # noqa: E402
 from mmengine.hooks import Hook  # noqa: E402
 
 from maxvit_dense.export.sources import read_source  # noqa: E402
-from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.config.load import build_model  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
 from tests.pretraining import log_of, refused, write_config  # noqa: E402
@@ -128,8 +129,8 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(trained, options, 
                 if runner.iter == 4:  # the fifth
                     os.killpg(0, signal.SIGKILL)  # data workers too
 
-        build = run.build_runner
-        run.build_runner = lambda cfg: with_hook(build(cfg), Die())
+        build = prepare.build_runner
+        prepare.build_runner = lambda cfg: with_hook(build(cfg), Die())
         train([*options, *extra])
 
     process = start(train_and_die)
@@ -164,11 +165,11 @@ class Losses(Hook):
 
 
 def losses(config, data, work_dir, launcher, overrides):
-    cfg = run.prepare_training(
+    cfg = prepare.prepare_training(
         str(config), data_root=str(data), work_dir=str(work_dir), launcher=launcher, overrides=overrides
     )
     hook = Losses()
-    with_hook(run.build_runner(cfg), hook).train()
+    with_hook(prepare.build_runner(cfg), hook).train()
     return hook.losses
 
 
@@ -209,10 +210,10 @@ def test_processes_leave_together_when_one_is_asked_to_stop(config, data, tmp_pa
                 if runner.iter == 3 and get_rank() == 1:
                     os.kill(os.getpid(), signal.SIGTERM)
 
-        cfg = run.prepare_training(
+        cfg = prepare.prepare_training(
             str(config), data_root=str(data), work_dir=str(tmp_path), launcher="pytorch", overrides=overrides
         )
-        with_hook(run.build_runner(cfg), Ask()).train()
+        with_hook(prepare.build_runner(cfg), Ask()).train()
 
     assert run_processes(stop_early, 2) == [143, 143]
     assert (tmp_path / "last_checkpoint").read_text() == str(tmp_path / "iter_4.pth")
@@ -222,14 +223,14 @@ def test_processes_leave_together_when_one_is_asked_to_stop(config, data, tmp_pa
 
 
 def test_classes_accumulation_and_learning_rate_follow_data_and_processes(options):
-    cfg = run.prepare_training(
+    cfg = prepare.prepare_training(
         options[0], data_root=options[2], work_dir=options[4], auto_scale_lr=True,
         overrides={"total_batch_size": 24, "train_dataloader.batch_size": 6},
     )  # fmt: skip
     assert cfg.model.network.num_classes == 3 == cfg.model.data_preprocessor.num_classes
     assert cfg.train_dataloader.dataset.metainfo.classes == CLASSES
     assert cfg.optim_wrapper.accumulative_counts == 4
-    runner = run.build_runner(cfg)
+    runner = prepare.build_runner(cfg)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
     assert runner.optim_wrapper.optimizer.param_groups[0]["lr"] == pytest.approx(3e-3 * 24 / 8)
@@ -305,11 +306,11 @@ def test_going_on_with_other_classes_is_refused_even_with_as_many(trained, optio
 def test_a_classifier_is_kept_for_the_same_classes_alone(trained, options, tmp_path, same):
     root = write_folders(tmp_path / "copy")
     start = dict(type="Pretrained", checkpoint=str(trained / "iter_12.pth"), head=True)
-    cfg = run.prepare_training(
+    cfg = prepare.prepare_training(
         options[0], data_root=str(root) if same else cows_for_cats(root), work_dir=options[4],
         overrides={"model.init_cfg": start},
     )  # fmt: skip
-    model = run.build_model(cfg)
+    model = build_model(cfg)
     fresh = model.backbone.net.head.fc.weight.clone()
     model.init_weights()
     theirs = read_checkpoint(trained / "iter_12.pth")["state_dict"]["backbone.net.head.fc.weight"]

@@ -8,7 +8,7 @@ pytest.importorskip("mmengine")
 
 from mmengine.logging import MMLogger  # noqa: E402
 
-from maxvit_dense.openmmlab.own_files import quieten  # noqa: E402
+from maxvit_dense.openmmlab.engine.own_files import quieten  # noqa: E402
 
 
 def test_long_messages_go_to_the_file_alone(tmp_path, capsys):

@@ -14,7 +14,7 @@ from mmdet.structures import DetDataSample  # noqa: E402
 from mmengine.structures import InstanceData, PixelData  # noqa: E402
 from mmseg.structures import SegDataSample  # noqa: E402
 
-from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.openmmlab.report.page import page  # noqa: E402
 from maxvit_dense.openmmlab.report.tally import WORST, Tally, match  # noqa: E402
 from maxvit_dense.openmmlab.report.worst import draw_worst  # noqa: E402
@@ -106,8 +106,8 @@ def test_a_training_leaves_a_page_complete_in_itself(name, tmp_path, monkeypatch
     write_sample_data(tmp_path / "data" / "sample", train=4, val=2, size=96)
     short = {"train_cfg.max_epochs": 1} if "retina" in name else {"train_cfg.max_iters": 2}
     overrides = {**short, "train_cfg.val_interval": 1 if "retina" in name else 2, "train_dataloader.batch_size": 2}
-    cfg = run.prepare_training(str(find(name)), work_dir=str(tmp_path / "run"), overrides=overrides)
-    run.build_runner(cfg).train()
+    cfg = prepare.prepare_training(str(find(name)), work_dir=str(tmp_path / "run"), overrides=overrides)
+    prepare.build_runner(cfg).train()
     text = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 1 and text.count("data:image/jpeg;base64,") == 1
     assert not re.search(r"""(src|href)=["']?(http|//)""", text)

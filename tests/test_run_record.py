@@ -20,7 +20,7 @@ from mmengine.runner import Runner  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
-from maxvit_dense.openmmlab.run_facts import run_facts  # noqa: E402
+from maxvit_dense.openmmlab.inference.run_facts import run_facts  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,8 +9,11 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run, schedule  # noqa: E402
-from maxvit_dense.openmmlab.schedule import check_given, fit_schedule, fitted_epochs  # noqa: E402
+from maxvit_dense.openmmlab.engine import (
+    prepare,  # noqa: E402
+    schedule,  # noqa: E402
+)
+from maxvit_dense.openmmlab.engine.schedule import check_given, fit_schedule, fitted_epochs  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.project_files import ROOT  # noqa: E402
 
@@ -141,7 +144,7 @@ def test_options_that_contradict_are_refused(options, message):
 def test_a_length_that_cannot_be_is_refused_before_a_demo_draws_its_data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="--epochs is -3"):
-        run.prepare_training("demo_retinanet_maxvit_mini_sample", epochs=-3)
+        prepare.prepare_training("demo_retinanet_maxvit_mini_sample", epochs=-3)
     assert not any(tmp_path.iterdir())
 
 
@@ -151,7 +154,7 @@ def test_own_classes_change_the_schedule_and_one_line_says_so(tmp_path, caplog):
     widths = [64, 128, 256]
     overrides = {"model.backbone.arch": "mini", "model.backbone.init_cfg": None, "model.neck.in_channels": widths}
     with caplog.at_level("INFO", "maxvit_dense"):
-        cfg = run.prepare_training(config, data_root=data, work_dir=str(tmp_path / "work"), overrides=overrides)
+        cfg = prepare.prepare_training(config, data_root=data, work_dir=str(tmp_path / "work"), overrides=overrides)
     (said,) = [record.getMessage() for record in caplog.records if "Schedule" in record.getMessage()]
     assert "5 images, 2 a step, 300 iterations (100 epochs), 30 iterations of warm-up" in said
     assert "--schedule config" in said and cfg.train_cfg.max_epochs == 100

@@ -14,7 +14,10 @@ pytest.importorskip("mmseg", reason="needs mmseg (pip install maxvit_dense[openm
 
 from mmengine.config import Config  # noqa: E402
 
-from maxvit_dense.openmmlab import launch, run  # noqa: E402
+from maxvit_dense.openmmlab.engine import (
+    launch,  # noqa: E402
+    prepare,  # noqa: E402
+)
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.small_segmentor import write_config  # noqa: E402
@@ -122,8 +125,8 @@ def test_pictures_show_the_truth_left_and_what_was_found_right(options, data, tm
 
 def test_sliding_windows_average_the_model_s_logits(options, tmp_path):
     slid = label_maps(options, tmp_path, "--cfg-options", "model.test_cfg.mode=slide")
-    cfg = run.prepare_test(options[0], options[1], data_root=options[3], work_dir=str(tmp_path / "work"))
-    runner = run.build_runner(cfg, suffix="_naive")
+    cfg = prepare.prepare_test(options[0], options[1], data_root=options[3], work_dir=str(tmp_path / "work"))
+    runner = prepare.build_runner(cfg, suffix="_naive")
     runner.load_or_resume()
     model = runner.model.eval()
     for batch in runner.test_dataloader:

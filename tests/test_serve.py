@@ -13,7 +13,8 @@ from PIL import Image
 pytest.importorskip("mmdet")
 
 from maxvit_dense.attended import Attended, attended  # noqa: E402
-from maxvit_dense.openmmlab import load, views  # noqa: E402
+from maxvit_dense.openmmlab import load  # noqa: E402
+from maxvit_dense.openmmlab.inference import views  # noqa: E402
 from tests.predictors import write_images, write_run  # noqa: E402
 
 command = importlib.import_module("tools.serve").main
@@ -81,7 +82,7 @@ def test_the_page_answers_on_this_machine_alone_and_refuses_large_files(predicto
     pytest.importorskip("gradio", reason="needs gradio")
     client = pytest.importorskip("gradio_client")
     httpx = pytest.importorskip("httpx")
-    from maxvit_dense.openmmlab import page
+    from maxvit_dense.openmmlab.inference import page
 
     launched, ready = {}, threading.Event()
     monkeypatch.setattr(page.gradio.Blocks, "block_thread", lambda blocks: (launched.update(page=blocks), ready.set()))

@@ -11,7 +11,7 @@ from mmengine.hooks import Hook  # noqa: E402
 
 from maxvit_dense.benchmark.counting import Counter  # noqa: E402
 from maxvit_dense.errors import TrainingStopped  # noqa: E402
-from maxvit_dense.openmmlab import step_record, training_guard  # noqa: E402
+from maxvit_dense.openmmlab.engine import step_record, training_guard  # noqa: E402
 from tests.test_training_guard import BATCHES, Line, runner_of  # noqa: E402
 
 _READS = {Tensor.item, Tensor.tolist, Tensor.cpu, Tensor.numpy, Tensor.__float__, Tensor.__bool__, Tensor.__int__}

@@ -15,8 +15,8 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run
 from maxvit_dense.openmmlab.backbones import timm_features as timm_backbone  # noqa: E402
+from maxvit_dense.openmmlab.config.load import build_model
 
 # Swin at any size, small enough to test: settings that its constructor takes go through the backbone to timm.
 SWIN = dict(
@@ -326,7 +326,7 @@ def test_widths_that_do_not_fit_the_neck_or_head_stop_the_build_with_both_lists(
     cfg = Config.fromfile(f"configs/{name}.py")
     cfg.model[taker].in_channels = [64, 128, 256, 512]
     with pytest.raises(InputError, match=rf"{taker}.in_channels is \[64, 128, 256, 512\].* \[96, 192, 384, 768\]"):
-        run.build_model(cfg)
+        build_model(cfg)
 
 
 @pytest.mark.parametrize("name", PEER_CONFIGS)

@@ -21,7 +21,11 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import launch, run  # noqa: E402
+from maxvit_dense.openmmlab.config.load import load_config  # noqa: E402
+from maxvit_dense.openmmlab.engine import (
+    launch,  # noqa: E402
+    prepare,  # noqa: E402
+)
 from maxvit_dense.openmmlab.report import evaluation  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
@@ -100,7 +104,7 @@ def test_training_writes_for_tensorboard(trained):
 def test_training_leaves_a_checkpoint_and_its_config(trained, config):
     assert (trained / "last_checkpoint").read_text() == str(trained / "epoch_1.pth")
     assert "backbone" in next(iter(read_checkpoint(trained / "epoch_1.pth")["state_dict"]))
-    again = run.prepare_training(str(trained / config.name))
+    again = prepare.prepare_training(str(trained / config.name))
     kinds = [backend["type"] for backend in again.visualizer.vis_backends]
     assert kinds == ["LocalVisBackend", "TensorboardVisBackend"]  # once, though the file names it already
     hooks = [hook["type"] for hook in again.custom_hooks]
@@ -225,7 +229,7 @@ TRAIN_REFUSED = [
 def test_training_refuses_and_writes_nothing(options, arguments, message, capsys, tmp_path, monkeypatch):
     for name in ("RANK", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(run, "get_device", lambda: "cpu")
+    monkeypatch.setattr(prepare, "get_device", lambda: "cpu")
     said = refused(train, [*options, *arguments], capsys, tmp_path, "train")
     assert re.search(message, said), said
 
@@ -260,7 +264,7 @@ def test_a_work_dir_that_cannot_be_made_is_refused(options, capsys, tmp_path, mo
         patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50 * 2**20))
         assert "0.0 GiB free" in refused(train, options, capsys, tmp_path, "train")
     with monkeypatch.context() as patch:
-        patch.setattr(run.os, "makedirs", raises(OSError(28, "No space left on device")))
+        patch.setattr(prepare.os, "makedirs", raises(OSError(28, "No space left on device")))
         assert "No space left" in refused(train, options, capsys, tmp_path, "train")
 
 
@@ -369,8 +373,8 @@ def test_pictures_and_predictions_that_cannot_be_written_are_refused(trained, op
 
 
 def test_amp_and_learning_rate_scaling_are_set(config, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "get_device", lambda: "cuda")
-    cfg = run.prepare_training(
+    monkeypatch.setattr(prepare, "get_device", lambda: "cuda")
+    cfg = prepare.prepare_training(
         str(config), data_root=str(data), work_dir=str(tmp_path / "work"), amp=True, auto_scale_lr=True
     )
     assert cfg.optim_wrapper.type == "AmpOptimWrapper" and cfg.optim_wrapper.loss_scale == "dynamic"
@@ -379,7 +383,7 @@ def test_amp_and_learning_rate_scaling_are_set(config, data, tmp_path, monkeypat
 
 def test_the_work_dir_is_named_after_the_config(config, data, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    cfg = run.prepare_training(str(config), data_root=str(data))
+    cfg = prepare.prepare_training(str(config), data_root=str(data))
     assert cfg.work_dir == os.path.join("work_dirs", "tiny")
 
 
@@ -395,7 +399,7 @@ def test_other_launchers_need_a_gpu(config, launcher, variables, monkeypatch):
         monkeypatch.setenv(name, "0")
     monkeypatch.setattr(launch, "get_device", lambda: "cpu")
     with pytest.raises(InputError, match="needs a GPU"):
-        launch.prepare_launch(run.load_config(str(config), None, ()), launcher)
+        launch.prepare_launch(load_config(str(config), None, ()), launcher)
 
 
 # The command line itself, in a process of its own: quick, and without torch.

@@ -21,9 +21,9 @@ from mmengine.runner import Runner  # noqa: E402
 from mmengine.runner.checkpoint import save_checkpoint  # noqa: E402
 
 from maxvit_dense.errors import InputError, TrainingStopped  # noqa: E402
-from maxvit_dense.openmmlab import training_guard  # noqa: E402
-from maxvit_dense.openmmlab.own_files import own_files, with_own_files  # noqa: E402
-from maxvit_dense.openmmlab.training_guard import adopt_seed, guard_training  # noqa: E402
+from maxvit_dense.openmmlab.engine import training_guard  # noqa: E402
+from maxvit_dense.openmmlab.engine.own_files import own_files, with_own_files  # noqa: E402
+from maxvit_dense.openmmlab.engine.training_guard import adopt_seed, guard_training  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 
 BATCHES = 5

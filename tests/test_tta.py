@@ -22,8 +22,8 @@ from pycocotools import mask as rle  # noqa: E402
 from torch import nn  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run  # noqa: E402
-from maxvit_dense.openmmlab.tta import MaskTTAModel, augment_test  # noqa: E402
+from maxvit_dense.openmmlab.config.load import build_model  # noqa: E402
+from maxvit_dense.openmmlab.inference.tta import MaskTTAModel, augment_test  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 
 evaluate = importlib.import_module("tools.test").main
@@ -237,7 +237,7 @@ def detector(tmp_path_factory):
     cfg.test_dataloader.update(num_workers=0, persistent_workers=False)
     cfg.test_dataloader.dataset.pipeline[1].scale = size
     cfg.dump(root / "tiny.py")
-    torch.save(run.build_model(cfg).state_dict(), root / "weights.pth")
+    torch.save(build_model(cfg).state_dict(), root / "weights.pth")
     return [str(root / "tiny.py"), str(root / "weights.pth"), "--data-root", str(root / "sample" / "coco")]
 
 

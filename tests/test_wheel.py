@@ -28,7 +28,8 @@ import importlib, json, pkgutil
 from mmengine.config import Config
 import maxvit_dense
 for module in pkgutil.walk_packages(maxvit_dense.__path__, "maxvit_dense."):
-    if not module.name.startswith(("maxvit_dense.ops.triton_", "maxvit_dense.openmmlab.page")):  # triton, gradio
+    needs_more = "maxvit_dense.ops.triton_", "maxvit_dense.openmmlab.inference.page"  # triton, gradio
+    if not module.name.startswith(needs_more):
         importlib.import_module(module.name)
 import timm, torch
 maps = timm.create_model("maxvit_t", features_only=True).eval()(torch.zeros(1, 3, 33, 40))

@@ -31,9 +31,9 @@ def main(work: str, kind: str) -> int:
 
     import maxvit_dense.openmmlab  # noqa: F401 (registers)
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab.launch import begin_worker, init_cpu_group, prepare_launch
-    from maxvit_dense.openmmlab.own_files import with_own_files
-    from maxvit_dense.openmmlab.training_guard import guard_training
+    from maxvit_dense.openmmlab.engine.launch import begin_worker, init_cpu_group, prepare_launch
+    from maxvit_dense.openmmlab.engine.own_files import with_own_files
+    from maxvit_dense.openmmlab.engine.training_guard import guard_training
     from tools._arguments import outcome
 
     wrong = kind if os.environ["RANK"] == "1" else ""

@@ -100,7 +100,7 @@ def _export(args: argparse.Namespace) -> int:
     check_target(target, args.force)
 
     from maxvit_dense.openmmlab.export.whole import make_exportable
-    from maxvit_dense.openmmlab.predictor import load
+    from maxvit_dense.openmmlab.inference.predictor import load
 
     trained = load(*args.model, device="cpu")
     exportable = make_exportable(trained, name, args.backbone)

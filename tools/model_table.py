@@ -73,9 +73,9 @@ def count_config(path: Path, height: int, width: int) -> tuple[int, int]:
     """
     import torch
 
-    from maxvit_dense.openmmlab import run
+    from maxvit_dense.openmmlab.config.load import build_model, load_config
 
-    model = run.build_model(run.load_config(str(path), None, ("model",))).eval()
+    model = build_model(load_config(str(path), None, ("model",))).eval()
     parameters = _parameters(model)
     image = torch.empty(1, 3, height, width, device="meta")
     with _counting() as counter:

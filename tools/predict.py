@@ -153,7 +153,7 @@ def _load(args: argparse.Namespace) -> Any:
         from maxvit_dense.runtime import load as open_exported
 
         return open_exported(args.model[0], args.runtime, score=args.score)
-    from maxvit_dense.openmmlab.predictor import load
+    from maxvit_dense.openmmlab.inference.predictor import load
 
     return load(*args.model, device=args.device, batch=args.batch, tta=args.tta, score=args.score)
 

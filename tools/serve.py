@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab.predictor import load
+    from maxvit_dense.openmmlab.inference.predictor import load
 
     try:
         predictor = load(args.config, args.checkpoint, device=args.device)
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads; read as gradio is imported
-        from maxvit_dense.openmmlab.page import serve
+        from maxvit_dense.openmmlab.inference.page import serve
 
         serve(predictor, Path(args.checkpoint or args.config).name, args.host, args.port, args.limit)
     return 0

@@ -52,12 +52,12 @@ def main(argv: list[str] | None = None) -> int:
         return fail("test", mistake)
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab import run
     from maxvit_dense.openmmlab.data import choice
+    from maxvit_dense.openmmlab.engine import prepare
     from maxvit_dense.openmmlab.report import evaluation
 
     try:
-        cfg = run.prepare_test(
+        cfg = prepare.prepare_test(
             args.config,
             args.checkpoint,
             overrides=args.cfg_options,
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             show_dir=args.show_dir,
             out=args.out,
         )
-        runner = run.build_runner(cfg, suffix="_test")
+        runner = prepare.build_runner(cfg, suffix="_test")
     except InputError as error:
         return fail("test", error, args.cfg_options)
     return outcome("test", lambda: evaluation.report_metrics(runner.test(), cfg, args.out))

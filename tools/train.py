@@ -66,11 +66,11 @@ def main(argv: list[str] | None = None) -> int:
         return fail("train", mistake)
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab import run
     from maxvit_dense.openmmlab.data import choice
+    from maxvit_dense.openmmlab.engine import prepare
 
     try:
-        cfg = run.prepare_training(
+        cfg = prepare.prepare_training(
             args.config,
             overrides=args.cfg_options,
             work_dir=args.work_dir,
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
             lr=args.lr,
             schedule=args.schedule,
         )
-        runner = run.build_runner(cfg)
+        runner = prepare.build_runner(cfg)
     except InputError as error:
         return fail("train", error, args.cfg_options)
     return outcome("train", runner.train)

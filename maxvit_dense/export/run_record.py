@@ -25,7 +25,7 @@ class RunRecord:
         epoch, iter: finished when the checkpoint was written.
         metric: figures of the evaluation right after that.
         software: commit and versions that it trained with.
-        facts: what ``openmmlab.run_facts`` wrote into the checkpoint; empty if something else wrote that.
+        facts: what ``openmmlab.inference.run_facts`` wrote into the checkpoint; empty if something else wrote that.
     """
 
     config: str | None = None

@@ -13,17 +13,19 @@ from .mmcv_ops import install as _install_mmcv_ops
 
 _install_mmcv_ops()  # before the first import of mmcv.ops, which mmdet and mmseg do
 
-from . import config_base  # noqa: E402
+from .config.base import register_prefix  # noqa: E402
 
-config_base.register_prefix()
+register_prefix()
 
-from . import classification, draws, sharded, training_guard  # noqa: E402, F401 (they register themselves)
+from . import classification, sharded  # noqa: E402, F401 (they register themselves)
 from .backbones.maxvit import CoAtNet, MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
+from .data import draws  # noqa: E402, F401 (they register themselves)
 from .data.pixel_check import DropOutsideBoxes  # noqa: E402
+from .engine import training_guard  # noqa: E402, F401 (they register themselves)
+from .engine.step_record import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .report import CurvesHook, ReportHook  # noqa: E402
-from .step_record import PeakMemoryHook  # noqa: E402
 
 __all__ = [
     "CoAtNet",
@@ -42,6 +44,6 @@ def __getattr__(name: str):
     """``load`` brings mmdet, which those who register the backbone for another toolbox may not have."""
     if name != "load":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .predictor import load
+    from .inference.predictor import load
 
     return load

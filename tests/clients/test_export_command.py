@@ -13,7 +13,7 @@ from mmengine.config import Config
 from PIL import Image
 
 from maxvit_dense.config_names import find_config
-from maxvit_dense.openmmlab.run import build_model
+from maxvit_dense.openmmlab.config.load import build_model
 from maxvit_dense.runtime import load
 from tests.networks import fill_with_noise
 
@@ -92,7 +92,7 @@ def exported(request, tmp_path_factory):
 
 
 def test_onnx_finds_what_pytorch_finds(exported):
-    from maxvit_dense.openmmlab.predictor import load as load_trained
+    from maxvit_dense.openmmlab.inference.predictor import load as load_trained
 
     folder, model = exported
     trained, program = load_trained(*model, device="cpu"), load(folder)

@@ -14,7 +14,7 @@ pytest.importorskip("mmseg", reason="needs mmseg (pip install maxvit_dense[openm
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab import run  # noqa: E402
+from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests import pretraining, small_detector, small_segmentor  # noqa: E402
 from tests.class_folders import write_folders  # noqa: E402
@@ -46,7 +46,7 @@ def places(tmp_path_factory):
         (root / family).mkdir()
         found[family] = [str(module.write_config(root / family)), "--data-root", str(data[family])]
         # Once here, so that what is forked has imported everything.
-        run.prepare_training(found[family][0], data_root=found[family][2], work_dir=str(root / "work"))
+        prepare.prepare_training(found[family][0], data_root=found[family][2], work_dir=str(root / "work"))
     return found
 
 
@@ -158,7 +158,8 @@ def test_any_other_value_is_taken_or_said(family, places, tmp_path):
 
         def act(change=change) -> int:
             try:
-                run.build_runner(run.prepare_training(config, overrides=change, data_root=root, work_dir="work"))
+                cfg = prepare.prepare_training(config, overrides=change, data_root=root, work_dir="work")
+                prepare.build_runner(cfg)
             except InputError as error:
                 print(error)
                 return 2

@@ -3,8 +3,8 @@
 Named by ``maxvit_dense.openmmlab``; nothing here needs mmdet or mmseg.
 """
 
+from ..data.class_dataset import ClassFolders
 from .classifier import ImageBatch, ImageClassifier
-from .data import ClassFolders
 from .hooks import ImageStreamHook, StepEMAHook, ThroughputHook
 from .metric import TopAccuracy
 from .sampler import EpochSampler

@@ -8,7 +8,7 @@ from mmengine.hooks import EMAHook, Hook
 from mmengine.registry import HOOKS
 
 from ...errors import InputError, listed
-from ..draws import RepeatableDrawsHook
+from ..data.draws import RepeatableDrawsHook
 
 
 @HOOKS.register_module()

@@ -10,9 +10,9 @@ from typing import Any
 from mmengine.config import Config
 
 from ...errors import InputError, listed
-from ..classification.prepare import classes_of
-from ..config_parts import entries, type_name
+from ..config.parts import entries, type_name
 from .choice import Choice, new_names
+from .class_config import classes_of
 from .coco_check import category_names
 from .coco_file import CocoSplit, find_coco, keep_annotations
 from .data_set import PHASES, coco_sets, data_sets, evaluators

@@ -8,14 +8,14 @@ from typing import Any
 from mmengine.config import Config
 
 from ...errors import InputError
-from ..classification.prepare import prepare_classification
-from ..draws import COUNTED
 from .checks import check_evaluators, faults_of
 from .choice import EVERYTHING, Choice
+from .class_config import prepare_classification
 from .coco_check import CLIPPED_SHARE
 from .coco_config import adopt_categories, drop_unused_masks, keep_class_order, point_to_coco, share_files
 from .coco_file import keep_annotations
 from .data_set import PHASES, coco_sets, data_sets, evaluators
+from .draws import COUNTED
 from .faults import refuse
 from .heads import check_batch
 from .mask_config import adopt_masks

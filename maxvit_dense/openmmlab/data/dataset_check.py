@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import InputError
-from ..classification.folders import AS_TIMM_READS, images_by_class
 from .choice import EVERYTHING, Choice, new_names
+from .class_folders import AS_TIMM_READS, images_by_class
 from .coco_check import MIN_SIZE, category_names, chosen_annotations, inspect_coco
 from .coco_file import UNANNOTATED, find_coco, keep_annotations
 from .faults import Fault, found

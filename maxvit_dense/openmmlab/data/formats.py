@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import InputError
-from ..classification.folders import SPLIT_NAMES, class_folders
 from .choice import Choice
+from .class_folders import SPLIT_NAMES, class_folders
 from .coco_check import category_names, inspect_coco
 from .coco_file import find_coco, read_annotations
 from .faults import refuse

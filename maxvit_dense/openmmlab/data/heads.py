@@ -7,8 +7,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
 from ...errors import InputError
-from ..config_parts import entries, type_name
-from ..launch import world_size
+from ..config.launchers import world_size
+from ..config.parts import entries, type_name
 
 # Parts of a detector that hold no classes of the data: proposals are objects or not, stuff has its own labels.
 _OTHER_HEADS = ("rpn_head", "semantic_head")

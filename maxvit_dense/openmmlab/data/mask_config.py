@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from ...errors import InputError, listed
-from ..config_parts import entries, type_name
+from ..config.parts import entries, type_name
 from .choice import EVERYTHING, Choice
 from .coco_config import import_in
 from .data_set import PHASES, data_sets

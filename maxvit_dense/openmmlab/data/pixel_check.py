@@ -8,7 +8,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
 from ...errors import InputError
-from ..config_parts import type_name
+from ..config.parts import type_name
 from .coco_check import CLIPPED_SHARE, share_outside
 from .mask_data import read_mask
 from .mask_layouts import IGNORED_LABEL

@@ -25,9 +25,9 @@ from ...benchmark import count
 from ...benchmark.chips import CHIPS
 from ...benchmark.rows import parse_row
 from ...errors import InputError
-from ..classification.folders import find_split
-from ..rehearsal import building
-from ..run import load_config
+from ..config.building import building
+from ..config.load import load_config
+from .class_folders import find_split
 from .configure import configure_data, replace_data_root
 
 # By scope of the config: the step of a backbone that takes the images, heads left out.

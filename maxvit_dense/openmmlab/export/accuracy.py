@@ -15,10 +15,10 @@ from mmengine.structures import InstanceData, PixelData
 
 from ...errors import InputError, listed
 from ...predict.images import read_image
-from ..classification.folders import class_folders, find_split
+from ..data.class_folders import class_folders, find_split
 from ..data.configure import configure_data
 from ..data.data_set import data_sets
-from ..predictor import Predictor
+from ..inference.predictor import Predictor
 
 Result = dict[str, np.ndarray]
 Case = tuple[str, Callable[[Result], Any]]  # an image's path, and what makes an evaluator's sample of its result

@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.transforms import CenterCrop, Resize
 
 from ...errors import InputError
-from ..config_parts import type_name
+from ..config.parts import type_name
 from ..data.data_set import data_sets
 
 _NOT_RESIZING = ("Load", "Pack", "DropOutsideBoxes", "CheckLoaded")

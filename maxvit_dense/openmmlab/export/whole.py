@@ -15,7 +15,7 @@ from ...errors import InputError
 from ...export.formats import Graph
 from ...runtime.card import Card
 from ..classification.classifier import ImageClassifier
-from ..predictor import Predictor
+from ..inference.predictor import Predictor
 from . import detectors, segmentors
 from .preparation import preparation
 
@@ -65,7 +65,7 @@ def make_exportable(predictor: Predictor, name: str, backbone_alone: bool) -> Ex
     """Chooses what can be exported of a model: all of it, or its backbone.
 
     Args:
-        predictor: the model as ``predictor.load`` makes it, on the CPU.
+        predictor: the model as ``inference.predictor.load`` makes it, on the CPU.
         name: of the config.
         backbone_alone: leave neck and heads out.
 

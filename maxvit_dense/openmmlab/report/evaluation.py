@@ -15,7 +15,7 @@ from mmengine.registry import HOOKS, METRICS
 
 from ...errors import InputError
 from ...export.provenance import versions
-from ..config_parts import type_name
+from ..config.parts import type_name
 from ..data.checks import files_read
 from ..data.coco_file import UNANNOTATED, read_annotations
 

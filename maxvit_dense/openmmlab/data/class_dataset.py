@@ -11,14 +11,14 @@ from PIL import Image
 from timm.data import create_transform
 
 from ...errors import InputError
-from ..data.image_check import refuse_no_file
-from ..draws import seed_all
-from .folders import find_split, open_reader
+from .class_folders import find_split, open_reader
+from .draws import seed_all
+from .image_check import refuse_no_file
 
 
 @DATASETS.register_module()
 class ClassFolders(BaseDataset):
-    """Folders of class folders, tar files or WebDataset shards (see ``folders``), read and transformed by timm.
+    """Folders of class folders, tar files or WebDataset shards (see ``class_folders``), read and transformed by timm.
 
     An item is ``dict(inputs=(3, H, W) uint8, label=int, seconds=float, unreadable=str)``: the time that it took, and
     the name of the image that could not be read, if any; another stands in for it in training, none (label -1) in

@@ -22,18 +22,18 @@ from PIL import Image
 from timm.data import create_transform
 from torch import nn
 
-from ..errors import InputError
-from ..predict.images import check_array, read_image
-from ..weights.safe_load import read_checkpoint
-from ..work_dir import last_checkpoint
-from . import exact_batches
-from .config_parts import type_name
-from .data.data_set import data_sets
-from .data.heads import size_heads
-from .run import build_model, load_config
+from ...errors import InputError
+from ...predict.images import check_array, read_image
+from ...weights.safe_load import read_checkpoint
+from ...work_dir import last_checkpoint
+from .. import exact_batches
+from ..config.load import build_model, load_config
+from ..config.parts import type_name
+from ..data.data_set import data_sets
+from ..data.heads import size_heads
+from ..weights import check_fit
 from .run_facts import FACTS, mask_values
 from .tta import augment_test
-from .weights import check_fit
 
 _TASKS = {"mmdet": "detection", "mmseg": "segmentation"}
 _READING = ("LoadImageFromFile", "DropOutsideBoxes", "CheckLoaded")  # and whatever loads annotations

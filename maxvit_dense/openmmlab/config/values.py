@@ -1,8 +1,8 @@
 """Values of a config held against what can work, before anything is built of them.
 
-What a part's own constructor refuses is found by ``rehearsal``; here is what constructors take and fail on hours later,
-or never mention, and what would break on the way to them: a table of values by their keys. ``config_parts`` adds what
-the signatures of registered parts say.
+What a part's own constructor refuses is found by ``engine.rehearsal``; here is what constructors take and fail on
+hours later, or never mention, and what would break on the way to them: a table of values by their keys. ``parts`` adds
+what the signatures of registered parts say.
 """
 
 import inspect
@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from ..errors import InputError, listed
-from .config_parts import children, entries, is_it, is_listing, shown, unknown_types, unread_keys, wrong_arguments
+from ...errors import InputError, listed
+from .parts import children, entries, is_it, is_listing, shown, unknown_types, unread_keys, wrong_arguments
 
 _Rule = tuple[Callable[[Any], bool], str]  # what is right, and in words
 

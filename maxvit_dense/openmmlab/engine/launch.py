@@ -18,14 +18,9 @@ from mmengine.device import get_device
 from torch import distributed
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ...errors import InputError
+from ..config.launchers import LAUNCHERS
 
-# What mmengine reads of each launcher's environment, and how the launcher is started.
-_ENVIRONMENT = {
-    "pytorch": (("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"), "torchrun --nproc_per_node=GPUS"),
-    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun --ntasks=GPUS python"),
-    "mpi": (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "MASTER_ADDR"), "mpirun -n GPUS python"),
-}
 _SYNC_BN = ("SyncBN", "MMSyncBN")
 
 _logger = logging.getLogger(__name__)
@@ -40,7 +35,7 @@ def prepare_launch(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == "none":
         return
-    variables, command = _ENVIRONMENT[launcher]
+    variables, command = LAUNCHERS[launcher]
     absent = [name for name in variables if name not in os.environ]
     if absent:
         raise InputError(
@@ -77,11 +72,6 @@ def _use_batch_norm(part: Any) -> int:
     if synchronized:
         part["type"] = "BN"
     return synchronized + sum(_use_batch_norm(value) for value in part.values())
-
-
-def world_size(launcher: str) -> int:
-    """How many processes the launcher started."""
-    return 1 if launcher == "none" else int(os.environ[_ENVIRONMENT[launcher][0][1]])
 
 
 def init_cpu_group(launcher: str) -> None:

@@ -20,11 +20,11 @@ from mmengine.fileio.backends import LocalBackend
 from PIL import Image
 from yapf.yapflib import yapf_api
 
-from ..errors import InputError, TrainingStopped
-from ..files import write_whole
-from ..weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
-from ..work_dir import kept
-from .data.image_check import SUFFIXES
+from ...errors import InputError, TrainingStopped
+from ...files import write_whole
+from ...weights.safe_load import download_checkpoint, extract_state_dict, read_checkpoint
+from ...work_dir import kept
+from ..data.image_check import SUFFIXES
 from .launch import stopping_together
 from .places import WorkDirLock
 

@@ -10,8 +10,8 @@ import torch
 from mmengine.dataset import pseudo_collate
 from PIL import Image, ImageDraw, ImageFont
 
-from ..attended import Attended
-from ..predict.results import TOP, kind, ranked
+from ...attended import Attended
+from ...predict.results import TOP, kind, ranked
 from .predictor import Predictor
 
 _TILE = 320  # pixels of a picture of one stage

@@ -2,7 +2,7 @@
 
 from mmengine.config import Config
 
-from ..config_names import UnknownConfig, find_base
+from ...config_names import UnknownConfig, find_base
 
 _PREFIX = "maxvit_dense::"
 

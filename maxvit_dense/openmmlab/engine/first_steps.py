@@ -19,9 +19,10 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..errors import InputError, listed
-from . import exact_batches
-from .rehearsal import building, quietly, random_state_kept
+from ...errors import InputError, listed
+from .. import exact_batches
+from ..config.building import building
+from .rehearsal import quietly, random_state_kept
 
 _IMAGES = 2  # BatchNorm needs more than one
 _WRITTEN = ("outfile_prefix", "output_dir", "out_file_path")  # by metrics of mmdet, mmseg and mmengine

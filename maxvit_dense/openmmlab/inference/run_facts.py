@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.config import Config
 from torch import nn
 
-from ..maxvit import MaxViT
-from .data.data_set import data_sets
+from ...maxvit import MaxViT
+from ..data.data_set import data_sets
 
 FACTS = "maxvit_dense"  # their name in a checkpoint's meta
 _EVALUATION = ("crop_pct", "crop_mode", "interpolation")

@@ -6,10 +6,10 @@ import gradio
 import numpy as np
 from PIL import Image
 
-from ..attended import attended
-from ..attention import WindowAttention
-from ..predict.draw import LONG_SIDE, draw
-from ..predict.results import Result, select
+from ...attended import attended
+from ...attention import WindowAttention
+from ...predict.draw import LONG_SIDE, draw
+from ...predict.results import Result, select
 from .predictor import Predictor
 from .views import attention_sheet, describe, seen
 

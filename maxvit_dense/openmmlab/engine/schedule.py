@@ -12,12 +12,12 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope
 
-from ..errors import InputError
-from .config_parts import type_name
-from .config_values import MOST
-from .data.data_set import data_sets, evaluators
-from .draws import training_set
-from .launch import world_size
+from ...errors import InputError
+from ..config.launchers import world_size
+from ..config.parts import type_name
+from ..config.values import MOST
+from ..data.data_set import data_sets, evaluators
+from ..data.draws import training_set
 
 _LEAST_STEPS = 3000
 _MOST_EPOCHS = 100  # that _LEAST_STEPS may ask for, and of a schedule that the config counts in iterations

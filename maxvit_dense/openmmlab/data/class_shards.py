@@ -17,7 +17,7 @@ from timm.data.readers.reader import Reader
 from timm.utils.misc import natural_key
 
 from ...errors import InputError, listed
-from ..data.image_check import SUFFIXES
+from .image_check import SUFFIXES
 
 _LABEL_SUFFIX = ".cls"
 

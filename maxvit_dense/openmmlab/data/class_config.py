@@ -12,12 +12,12 @@ from timm.data import create_transform, resolve_data_config
 from ...errors import InputError, listed
 from ...variants import default_cfgs
 from ...weights.safe_load import read_checkpoint
-from ..data.checks import header_faults
-from ..data.data_set import PHASES, data_sets
-from ..data.faults import refuse
-from ..launch import world_size
-from .data import check_unreadable
-from .folders import AS_TIMM_READS, compare_classes, find_split, open_reader, read_classes
+from ..config.launchers import world_size
+from .checks import header_faults
+from .class_dataset import check_unreadable
+from .class_folders import AS_TIMM_READS, compare_classes, find_split, open_reader, read_classes
+from .data_set import PHASES, data_sets
+from .faults import refuse
 
 _logger = logging.getLogger(__name__)
 

@@ -11,16 +11,16 @@ from mmengine.model import BaseModule, initialize
 from mmengine.optim import OptimWrapper
 from torch import Tensor, nn
 
-from ..errors import InputError
-from ..weights.safe_load import read_checkpoint
-from ..work_dir import LAST_CHECKPOINT, last_checkpoint
-from .backbones.dense import DenseBackbone
-from .classification.classifier import ImageClassifier
-from .config_parts import is_listing, shown
-from .config_values import MAPPING, WHOLE, either, judge, optional
-from .rehearsal import reason
+from ...errors import InputError
+from ...weights.safe_load import read_checkpoint
+from ...work_dir import LAST_CHECKPOINT, last_checkpoint
+from ..backbones.dense import DenseBackbone
+from ..classification.classifier import ImageClassifier
+from ..config.building import reason
+from ..config.parts import is_listing, shown
+from ..config.values import MAPPING, WHOLE, either, judge, optional
+from ..weights import check_fit, check_optimizer
 from .training_guard import adopt_seed
-from .weights import check_fit, check_optimizer
 
 _WEIGHT_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 _RESUME_KEYS = ("meta", "message_hub", "optimizer")
@@ -30,7 +30,7 @@ def _dictionary_of(*keys: str) -> tuple[Any, str]:
     return lambda value: isinstance(value, Mapping) and set(keys) <= set(value), f"a dict of {' and '.join(keys)}"
 
 
-# What a Runner reads of a checkpoint to go on; as the rules of ``config_values``.
+# What a Runner reads of a checkpoint to go on; as the rules of ``config.values``.
 _FIELDS = (
     (_dictionary_of("epoch", "iter"), "meta"),
     (_dictionary_of("state", "param_groups"), "optimizer"),

@@ -23,7 +23,7 @@ from mmengine.runner import Runner
 from mmengine.utils.dl_utils import set_multi_processing
 from torch.utils.data import DataLoader
 
-from ..errors import listed
+from ...errors import listed
 
 _LONGEST = 80  # characters of a value in a message
 
@@ -67,7 +67,7 @@ _HANDED_ON = {CheckpointHook: Runner.save_checkpoint}  # who else takes what a c
 
 
 def entries(node: Any, pattern: str) -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of each entry of a config that a pattern of ``config_values`` names."""
+    """Dotted key and value of each entry of a config that a pattern of ``values`` names."""
     yield from _entries(node, pattern.split(".") if pattern else [], ())
 
 

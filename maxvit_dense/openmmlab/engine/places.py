@@ -14,8 +14,8 @@ from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
 from torch import nn
 
-from ..errors import InputError
-from ..files import remove_leftovers
+from ...errors import InputError
+from ...files import remove_leftovers
 
 LOCK = ".training"  # file of a work dir, locked by the process that trains there
 

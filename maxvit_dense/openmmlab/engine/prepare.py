@@ -4,7 +4,6 @@ Shared by ``tools/train.py`` and ``tools/test.py``. Everything here edits or che
 itself is the Runner's.
 """
 
-import copy
 import os
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -13,34 +12,32 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
-from mmengine.model import BaseTTAModel
-from mmengine.registry import MODELS, RUNNERS, DefaultScope
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
-from mmengine.utils import import_modules_from_strings
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..config_names import UnknownConfig, find_config
-from ..errors import InputError
-from ..weights.safe_load import read_checkpoint
-from . import exact_batches
-from .backbones.dense import check_channels
-from .config_values import check_kept, check_phases, check_values, new_keys
-from .data.choice import EVERYTHING, Choice
-from .data.coco_check import CLIPPED_SHARE
-from .data.configure import configure_data
-from .data.data_set import data_sets
-from .draws import repeat_draws
+from ...errors import InputError
+from ...weights.safe_load import read_checkpoint
+from .. import exact_batches
+from ..config.building import reason
+from ..config.load import build_model, load_config, of_views
+from ..config.values import check_kept
+from ..data.choice import EVERYTHING, Choice
+from ..data.coco_check import CLIPPED_SHARE
+from ..data.configure import configure_data
+from ..data.data_set import data_sets
+from ..data.draws import repeat_draws
+from ..inference.tta import augment_test
+from ..report.evaluation import draw_pictures, save_predictions
 from .first_steps import take_first_steps
 from .launch import prepare_launch
 from .own_files import own_files, with_own_files
 from .places import WorkDirLock, check_space, check_writable, make_work_dir, set_work_dir
-from .rehearsal import build_loaders, building, reason, rehearse
-from .report.evaluation import draw_pictures, save_predictions
+from .rehearsal import build_loaders, rehearse
 from .schedule import check_given, fit_schedule, known_classes
 from .start import check_start, resume_path
 from .training_guard import guard_training
-from .tta import augment_test
 
 _TRAIN_KEYS = ("model", "train_dataloader", "train_cfg", "optim_wrapper")
 _TRAIN_PHASES, _TEST_PHASES = ("train", "val"), ("test",)
@@ -99,7 +96,7 @@ def prepare_training(
         auto_scale_lr: scale the learning rate by the actual batch size.
         launcher: "none", "pytorch", "slurm" or "mpi".
         epochs, lr: in place of the config's.
-        schedule: "fit" to data of other classes than the config's (see ``schedule.fit_schedule``), or "config".
+        schedule: "fit" to data of other classes than the config's (see ``engine.schedule``), or "config".
 
     Raises:
         InputError: something of the above cannot be used. Nothing has been written, but for a demo's data.
@@ -159,7 +156,7 @@ def prepare_test(
         config: path of the config file.
         checkpoint: weights to evaluate, all of which the config's model must find.
         overrides, work_dir, data_root, choice, launcher: as of ``prepare_training``.
-        tta: test-time augmentation, see ``tta.augment_test``.
+        tta: test-time augmentation, see ``inference.tta``.
         show_dir: folder for pictures with what was found.
         out: file for results, see ``report.evaluation``: ``save_predictions``, ``report_metrics``.
 
@@ -218,7 +215,7 @@ def build_runner(cfg: Config, suffix: str = "") -> Runner:
 def _try_out(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]:
     """Build everything once, and compute the first steps; the data loaders, which are the run's own."""
     model = build_model(cfg)
-    inner = _of_views(model)
+    inner = of_views(model)
     _check_heads(cfg, inner, phases)
     if "train" in phases:
         check_space(cfg, model)
@@ -227,53 +224,6 @@ def _try_out(cfg: Config, phases: tuple[str, ...]) -> dict[str, DataLoader]:
     loaders = build_loaders(cfg, phases)
     take_first_steps(cfg, model, loaders)
     return loaders
-
-
-def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequence[str]) -> Config:
-    """Load a config, a file or one of the package's by name, with ``overrides`` merged in.
-
-    Raises:
-        InputError: no such config; it does not run; it lacks an entry of ``required``; a value in it cannot work.
-    """
-    try:
-        path = str(find_config(path))
-    except UnknownConfig as error:
-        raise InputError(str(error)) from error
-    try:
-        cfg = Config.fromfile(path)
-        new = list(new_keys(dict(cfg.items()), overrides or {}))
-        cfg.merge_from_dict(dict(overrides or {}))
-    except Exception as error:  # a config is a program; anything can go wrong in it
-        raise InputError(f"Config {path} cannot be loaded: {type(error).__name__}: {error}") from error
-    absent = [key for key in required if not cfg.get(key)]
-    if absent:
-        raise InputError(f"Config {path} has no {', '.join(absent)}; it needs {', '.join(required)}.")
-    check_values(cfg, overrides or {}, new)
-    check_phases(cfg)
-    if any(key.partition(".")[0] == "custom_imports" for key in overrides or {}) and cfg.custom_imports:
-        with building("custom_imports", cfg.custom_imports, "imported"):  # those of the file are by now
-            import_modules_from_strings(**cfg.custom_imports)
-    return cfg
-
-
-def build_model(cfg: Config) -> nn.Module:
-    """Build the config's model on the CPU, as the Runner will, to find out now whether it can be built.
-
-    Raises:
-        InputError: an entry of ``cfg.model`` is wrong.
-    """
-    model = copy.deepcopy(cfg.model)
-    if cfg.get("data_preprocessor"):
-        model.setdefault("data_preprocessor", copy.deepcopy(cfg.data_preprocessor))
-    with building(f"The model of {cfg.filename}"), DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
-        model = MODELS.build(model)
-        check_channels(_of_views(model))
-    return model
-
-
-def _of_views(model: nn.Module) -> nn.Module:
-    """The model that test-time augmentation shows its views, or the model itself."""
-    return model.module if isinstance(model, BaseTTAModel) else model
 
 
 def _check_heads(cfg: Config, model: nn.Module, phases: Sequence[str]) -> None:

@@ -20,10 +20,10 @@ from mmengine.registry import HOOKS, LOOPS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import BatchSampler
 
-from ..errors import InputError, TrainingStopped, listed
-from ..export.provenance import commit, versions
-from ..work_dir import LAST_CHECKPOINT, kept
-from .run_facts import FACTS, run_facts
+from ...errors import InputError, TrainingStopped, listed
+from ...export.provenance import commit, versions
+from ...work_dir import LAST_CHECKPOINT, kept
+from ..inference.run_facts import FACTS, run_facts
 from .step_record import reads_device, stays_on_device
 
 _EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
@@ -37,7 +37,7 @@ class SafeCheckpointHook(CheckpointHook):
     """mmengine's checkpoints, with the old ones deleted after the new one is whole; SIGTERM saves one more first.
 
     They say what commit and versions of the software the run trains with, as ``meta["software"]``, and what an export
-    of the weights needs to know, as ``meta["maxvit_dense"]`` (see ``run_facts``).
+    of the weights needs to know, as ``meta["maxvit_dense"]`` (see ``inference.run_facts``).
 
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
     ``--resume`` goes on in the middle of the epoch. An evaluation is left at once: it changes nothing of the training.

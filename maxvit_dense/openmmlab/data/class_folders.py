@@ -17,9 +17,9 @@ from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.utils.misc import natural_key
 
 from ...errors import InputError, listed
-from ..data.faults import Fault, found, refuse
-from ..data.image_check import SUFFIXES
-from .shards import ShardReader, damaged_tar, find_shards
+from .class_shards import ShardReader, damaged_tar, find_shards
+from .faults import Fault, found, refuse
+from .image_check import SUFFIXES
 
 # timm reads with Pillow and turns no image.
 AS_TIMM_READS = dict.fromkeys(("rotated image", "rotated WebP"), "unturned image")

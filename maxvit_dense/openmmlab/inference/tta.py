@@ -11,9 +11,9 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from ..errors import InputError
-from .config_parts import type_name
-from .data.data_set import data_sets
+from ...errors import InputError
+from ..config.parts import type_name
+from ..data.data_set import data_sets
 
 # Sizes of the views over that of the config's test pipeline. mmsegmentation configs/_base_/datasets/ade20k.py;
 # mmdetection configs/rtmdet/rtmdet_tta.py: at 1333x800, short sides of 400, 800 and 1200.
