@@ -61,8 +61,15 @@ def blocked(target: Path) -> str:
     """Why nothing can be written at a place, whatever is there now; "" if something can."""
     if "\0" in str(target):
         return "its name has a zero byte in it"
-    above = next(path for path in target.absolute().parents if os.path.lexists(path))
-    return "" if above.is_dir() else f"{above} is a file"
+    above = nearest(target.absolute().parent)
+    if not above.is_dir():
+        return f"{above} is a file"
+    return "" if os.access(above, os.W_OK | os.X_OK) else f"no permission to write in {above}"
+
+
+def nearest(path: Path) -> Path:
+    """The path, or what is there of those above it."""
+    return next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
 
 
 def remove_leftovers(folder: Path, name: str | None = None) -> None:

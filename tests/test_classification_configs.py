@@ -4,6 +4,7 @@ import importlib
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,6 @@ from mmengine.registry import MODELS  # noqa: E402
 from timm.data import create_transform  # noqa: E402
 from timm.data.auto_augment import RandAugment  # noqa: E402
 
-from maxvit_dense.config_names import find_config  # noqa: E402
 from maxvit_dense.export.sources import read_source  # noqa: E402
 from maxvit_dense.export.write import identify  # noqa: E402
 from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
@@ -108,16 +108,22 @@ def test_peer_differs_from_maxvit_mini_in_the_network_alone(path):
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/pretraining.md"])
-def test_pretraining_fine_tuning_and_detection_are_three_commands_that_fit_the_configs(document):
+def test_pretraining_fine_tuning_and_detection_are_three_commands_that_fit_the_configs(document, tmp_path, monkeypatch):
     text = (FOLDER.parent / document).read_text().replace("\\\n", " ")
     commands = re.findall(r"(?:-dense |_tools\.)train ((?:pretrain|finetune|maskrcnn)_\S+.*)", text)
-    parse = importlib.import_module("tools.train")._parser().parse_args
-    arguments = [parse(shlex.split(command)) for command in commands]
-    pretrain, finetune, detect = (one for one in arguments if one.data_root in ("imagenet/", "coco/"))
-    configs = [Config.fromfile(find_config(one.config)) for one in (pretrain, finetune, detect)]
-    last = f"work_dirs/{Path(pretrain.config).stem}/epoch_{configs[0].train_cfg.max_epochs}.pth"
-    assert finetune.cfg_options == {"model.init_cfg.checkpoint": last}
-    assert detect.cfg_options == {"model.backbone.init_cfg.checkpoint": last}
+    given = []
+    monkeypatch.setattr(prepare, "prepare_training", lambda config, **options: given.append((config, options)))
+    monkeypatch.setattr(prepare, "build_runner", lambda cfg: SimpleNamespace(train=lambda: None))
+    monkeypatch.chdir(tmp_path)
+    for folder in ("imagenet", "coco"):
+        Path(folder).mkdir()
+    for command in commands:
+        importlib.import_module("tools.train").main(shlex.split(command))
+    pretrain, finetune, detect = (one for one in given if one[1]["data_root"] in ("imagenet/", "coco/"))
+    configs = [Config.fromfile(config) for config, _ in (pretrain, finetune, detect)]
+    last = f"work_dirs/{Path(pretrain[0]).stem}/epoch_{configs[0].train_cfg.max_epochs}.pth"
+    assert finetune[1]["overrides"] == {"model.init_cfg.checkpoint": last}
+    assert detect[1]["overrides"] == {"model.backbone.init_cfg.checkpoint": last}
     assert configs[1].model.init_cfg.type == configs[2].model.backbone.init_cfg.type == "Pretrained"
 
 

@@ -128,7 +128,7 @@ def test_the_demo_exports_what_it_can_run(tmp_path, monkeypatch, missing, form):
     demo, asked = importlib.import_module("tools.demo"), []
     monkeypatch.setattr("tools.export.main", lambda arguments: asked.append(arguments) or 0)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else object())
-    code, model = demo._export(tmp_path)
+    code, model = demo.export_model(tmp_path)
     assert code == 0
     assert model == (tmp_path / f"exported-{form}" if form else tmp_path)
     assert [arguments[1:3] for arguments in asked] == ([["--format", form]] if form else [])

@@ -52,7 +52,7 @@ def test_scale_jitter_is_a_tenth_to_two_and_a_half_squares(size):
     pipeline, side = official(size).train_dataloader.dataset.pipeline, PUBLISHED[size][0]
     resize = TRANSFORMS.build(next(step for step in pipeline if step.type == "RandomResize"))
     np.random.seed(0)
-    scales = np.array([resize._random_scale() for _ in range(500)])
+    scales = np.array([resize(dict(img=np.zeros((2, 2, 3), np.uint8)))["scale"] for _ in range(500)])
     assert (scales[:, 0] == scales[:, 1]).all()
     assert scales.min() >= int(0.1 * side) and scales.max() <= 2.5 * side
     assert scales.min() < 0.15 * side and scales.max() > 2.4 * side
@@ -135,7 +135,7 @@ def test_norms_of_neck_and_heads_are_as_tensorflows_and_synced(official_detector
     norms = [
         (name, module)
         for name, module in official_detector.named_modules()
-        if isinstance(module, nn.modules.batchnorm._NormBase) and not name.startswith("backbone")
+        if hasattr(module, "running_mean") and not name.startswith("backbone")
     ]
     # 5 levels of the neck, 2 convolutions x 5 levels of the RPN, 2 x (4 + 1) of the boxes, 4 + 1 of the masks
     assert len(norms) == 5 + 10 + 10 + 5
@@ -286,7 +286,7 @@ def test_learning_rate_at_chosen_steps(size):
         if step in chosen:
             expected = published_rate(step, peak, cosine_steps)
             assert wrapper.param_groups[0]["lr"] == pytest.approx(expected, rel=1e-9), step
-        wrapper._global_step = step  # as its step() would count
+        wrapper.step()
         schedule.step()
 
 

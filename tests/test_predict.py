@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from maxvit_dense.errors import InputError
 from maxvit_dense.predict import draw, write
@@ -72,14 +72,16 @@ def test_masks_tell_guesses_at_one_object_that_boxes_do_not():
 
 
 def test_labels_do_not_cover_each_other(monkeypatch):
-    tags = []
-    monkeypatch.setattr(draw._Pen, "_tag", lambda pen, place, text, colour: tags.append((place, text)))
+    tags, texts = [], []
+    rectangle = lambda pen, place, fill=None, **_: tags.append(place) if fill else None  # noqa: E731
+    monkeypatch.setattr(ImageDraw.ImageDraw, "rectangle", rectangle)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, place, text, **_: texts.append(text))
     boxes = [[100, 100, 300, 300], [110, 20, 310, 110], [105, 95, 180, 170], [400, 300, 640, 480]]
     draw.draw(np.zeros((480, 640, 3), np.uint8), found(boxes, [0.9, 0.8, 0.7, 0.6], [0, 1, 2, 0]), CLASSES)
-    assert [text for _, text in tags] == ["ant 0.90", "bee 0.80", "cat 0.70", "ant 0.60"]
-    for i, (place, _) in enumerate(tags):
-        assert 0 <= place[0] < place[2] <= 640 and 0 <= place[1] < place[3] <= 480
-        assert all(draw._shared(place, other) == 0 for other, _ in tags[:i])
+    assert texts == ["ant 0.90", "bee 0.80", "cat 0.70", "ant 0.60"] and len(tags) == 4
+    for i, (x1, y1, x2, y2) in enumerate(tags):
+        assert 0 <= x1 < x2 <= 640 and 0 <= y1 < y2 <= 480
+        assert all(x2 <= left or right <= x1 or y2 <= top or bottom <= y1 for left, top, right, bottom in tags[:i])
 
 
 @pytest.mark.parametrize("side", [48, 640, 3000])

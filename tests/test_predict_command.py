@@ -36,9 +36,9 @@ def photos(tmp_path):
 @pytest.fixture
 def predict(monkeypatch, tmp_path):
     """The command in a folder of its own, with a predictor that needs no network."""
-    monkeypatch.setattr("tools.predict._load", lambda args: Boxes())
+    monkeypatch.setattr("maxvit_dense.runtime.load", lambda path, runtime, score: Boxes())
     monkeypatch.chdir(tmp_path)
-    return lambda *options: command(["run", *map(str, options)])
+    return lambda *options: command(["boxes.onnx", *map(str, options)])
 
 
 def files(folder):

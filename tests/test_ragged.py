@@ -273,7 +273,7 @@ def test_an_epoch_of_changing_sizes_trains():
 
 def test_a_compiled_network_runs_such_a_batch_as_it_is():
     network, images = small_network(), alone(MIXED, torch.float)
-    torch._dynamo.reset()
+    torch.compiler.reset()
     compiled = torch.compile(network, backend="eager")
     assert relative_difference(compiled(canvas_of(images), MIXED), network(canvas_of(images), MIXED)) < 1e-5
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from maxvit_dense.ops import plain
 from maxvit_dense.ops.aligned_bias import expand_for_kernel
 from maxvit_dense.ops.plain import expand_bias_table
-from maxvit_dense.partition import make_partition
 from maxvit_dense.rel_pos import FlatRelPosBias, RelPosBias, RelPosMlp, resize_bias_table
 from tests import naive_maxvit
 from tests.networks import largest_difference
@@ -100,23 +99,20 @@ def test_the_bias_for_fused_kernels_has_second_derivatives():
     assert torch.autograd.gradgradcheck(lambda t: expand_for_kernel(t, (2, 2), torch.float64).square(), table)
 
 
-@pytest.mark.parametrize("grid", [False, True])
-@pytest.mark.parametrize("size", [(14, 21), (17, 30), (3, 2)])
-def test_fused_attention_of_a_gpu_equals_the_products_in_output_and_gradients(monkeypatch, size, grid):
-    qkv = torch.randn(2, *size, 3 * 16, dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize("at_edge", [False, True])
+def test_fused_attention_of_a_gpu_equals_the_products_in_output_and_gradients(at_edge):
+    windows = torch.randn(12, 35, 3, 2, 8, dtype=torch.float64, requires_grad=True)
     table = torch.randn(2, 13, 9, dtype=torch.float64, requires_grad=True)
-    partition = make_partition(*size, (7, 5), grid, qkv.device)
-    weights = torch.randn(2, *size, 16, dtype=torch.float64)
+    outside = (torch.arange(35) > torch.randint(35, (12, 1))) if at_edge else None
 
-    def outcome():
-        found = plain.partition_attention(qkv, table, partition, 2)
-        return found, *torch.autograd.grad((weights * found).sum(), (qkv, table))
+    def outcome(attend, bias):
+        found = attend(*windows.unbind(2), bias, outside)
+        return found, *torch.autograd.grad(found.square().sum(), (windows, table))
 
-    expected = outcome()
-    monkeypatch.setattr(plain, "_takes_products", lambda windows: False)
-    monkeypatch.setattr(plain, "_expand_bias", lambda t, window, like: expand_for_kernel(t, window, like.dtype))
-    for ours, theirs in zip(outcome(), expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    ours = outcome(plain.attend_fused, expand_for_kernel(table, (7, 5), table.dtype))
+    theirs = outcome(plain.attend_by_products, plain.expand_bias_table(table, (7, 5)))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 @given(WINDOWS, WINDOWS)

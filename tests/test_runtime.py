@@ -82,17 +82,26 @@ def test_masks_are_pasted_as_mmdet_does():
     pytest.importorskip("mmdet", reason="needs mmdet to compare with")
     import maxvit_dense.openmmlab  # noqa: F401  mmcv's operators
 
-    head = pytest.importorskip("mmdet.models.roi_heads.mask_heads.fcn_mask_head")
+    mmdet = pytest.importorskip("mmdet.models")
+    from mmengine.config import ConfigDict
+    from mmengine.structures import InstanceData
+
     generator = torch.Generator().manual_seed(0)
     masks = torch.rand(20, 1, 28, 28, generator=generator)
-    corners = torch.rand(20, 2, 2, generator=generator).sort(1).values * torch.tensor([120.0, 90.0]) - 10
-    boxes = corners.flatten(1)
+    corner = torch.rand(20, 2, generator=generator) * torch.tensor([100.0, 70.0]) - 10
+    boxes = torch.cat([corner, corner + 12 + torch.rand(20, 2, generator=generator) * 50], dim=1)
     found = paste_masks(masks[:, 0].numpy(), boxes.numpy(), 70, 100, 0.5)
-    for mask, box, ours in zip(masks, boxes, found, strict=True):
-        whole = head._do_paste_mask(mask[None], box[None], 70, 100, skip_empty=False)[0][0]
-        theirs = (whole >= 0.5).numpy()
-        certain = ((whole - 0.5).abs() > 1e-4).numpy()
-        assert np.array_equal(ours[certain], theirs[certain])
+    head = mmdet.FCNMaskHead(num_classes=1)
+    head.predict_by_feat(
+        [masks],
+        [theirs := InstanceData(bboxes=boxes, labels=torch.zeros(20, dtype=torch.int64))],
+        [dict(ori_shape=(70, 100), scale_factor=(1.0, 1.0))],
+        ConfigDict(mask_thr_binary=-1),  # as shades of 255
+        rescale=True,
+        activate_map=True,
+    )
+    shades = theirs.masks.numpy()
+    assert np.array_equal(found[shades != 127], (shades > 127)[shades != 127])
     assert found.any()
 
 

@@ -155,14 +155,14 @@ def test_broken_images_are_named(reader, tmp_path):
 
 def test_the_command_cuts_images_and_goes_on(tmp_path, monkeypatch, capsys):
     command = importlib.import_module("tools.predict").main
-    monkeypatch.setattr("tools.predict._load", lambda args: Blobs())
+    monkeypatch.setattr("maxvit_dense.runtime.load", lambda path, runtime, score: Blobs())
     monkeypatch.chdir(tmp_path)
     (tmp_path / "maps").mkdir()
     image = np.zeros((200, 300, 3), np.uint8)
     image[50:150, 20:280, 1] = 255
     saved(image, tmp_path / "maps" / "1.png")
     (tmp_path / "maps" / "2.png").write_bytes(b"no image")
-    assert command(["run", "maps", "--tile", "100", "--overlap", "20", "--out", "found.json"]) == 1
+    assert command(["blobs.onnx", "maps", "--tile", "100", "--overlap", "20", "--out", "found.json"]) == 1
     results = json.loads((tmp_path / "found.json").read_text())
     assert [entry["bbox"] for entry in results] == [[20, 50, 260, 100]]
     printed = capsys.readouterr()
@@ -170,4 +170,4 @@ def test_the_command_cuts_images_and_goes_on(tmp_path, monkeypatch, capsys):
     assert "2.png cannot be read" in printed.err
     assert Image.open(tmp_path / "predictions" / "1.png").size == (600, 400)
     with pytest.raises(SystemExit):
-        command(["run", "maps", "--tile", "100", "--overlap", "100"])
+        command(["blobs.onnx", "maps", "--tile", "100", "--overlap", "100"])

@@ -84,7 +84,7 @@ def test_compiling_once_serves_every_size():
         graphs.append(graph)
         return graph
 
-    torch._dynamo.reset()
+    torch.compiler.reset()
     compiled = torch.compile(network, backend=count, dynamic=True, fullgraph=True)
     assert_same(compiled, network, (250, 290), (241, 333), (300, 260), (448, 448))
     assert len(graphs) == 1
@@ -100,7 +100,7 @@ def first_stage(**kwargs) -> nn.Module:
 def test_a_training_step_compiled_once_serves_every_size():
     network = first_stage(window_size=5).train()
     compiled, counter = copy.deepcopy(network), CompileCounterWithBackend("aot_eager")
-    torch._dynamo.reset()
+    torch.compiler.reset()
     step = torch.compile(compiled, backend=counter, fullgraph=True)
     for size in ((70, 50), (71, 90)):  # halved: 18x13, 18x23
         x, gradients = images(*size), []
@@ -118,7 +118,7 @@ def test_a_training_step_compiled_once_serves_every_size():
 def test_inductor_gives_the_same_maps(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     network, x = first_stage(window_size=5), images(70, 50)
-    torch._dynamo.reset()
+    torch.compiler.reset()
     with torch.no_grad(), inductor_config.patch(compile_threads=1):
         assert relative_difference(torch.compile(network)(x), network(x)) < 1e-5
 

@@ -259,7 +259,7 @@ def test_a_work_dir_that_cannot_be_made_is_refused(options, capsys, tmp_path, mo
     options[-1] = str(tmp_path / "work")
     with monkeypatch.context() as patch:  # tests may run as root, who may write anywhere
         patch.setattr(os, "access", lambda path, mode: False)
-        assert f"No permission to write in {tmp_path}" in refused(train, options, capsys, tmp_path, "train")
+        assert f"no permission to write in {tmp_path}" in refused(train, options, capsys, tmp_path, "train")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50 * 2**20))
         assert "0.0 GiB free" in refused(train, options, capsys, tmp_path, "train")

@@ -58,7 +58,7 @@ class Line(BaseModel):
         return dict(loss=loss * float("nan") if len(self.seen) == self.nan_at else loss)
 
 
-def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), batch=2, **changes):
+def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), batch=2, metric=None, **changes):
     cfg = Config(
         dict(
             train_cfg=dict(type="EpochBasedTrainLoop", max_epochs=2),
@@ -68,10 +68,14 @@ def runner_of(work_dir, model=None, sampler=DefaultSampler, hooks=(), batch=2, *
     )
     cfg.merge_from_dict(changes)
     guard_training(cfg)
+    data = dict(dataset=Numbers(), batch_size=batch, sampler=dict(type=sampler), num_workers=0)
     return with_own_files(Runner)(
         model=model or Line(),
         work_dir=str(work_dir),
-        train_dataloader=dict(dataset=Numbers(), batch_size=batch, sampler=dict(type=sampler), num_workers=0),
+        train_dataloader=data,
+        val_dataloader=data if metric else None,
+        val_cfg=dict(type="ValLoop") if metric else None,
+        val_evaluator=[metric] if metric else None,
         optim_wrapper=dict(optimizer=dict(type="AdamW", lr=0.1)),
         custom_hooks=list(hooks),
         experiment_name=f"{work_dir}{time.time_ns()}",
@@ -208,7 +212,7 @@ def test_signals_that_come_together_are_one_request(tmp_path):
 def test_a_later_sigterm_goes_to_the_handler_that_was_there(tmp_path, monkeypatch):
     received = []
     signal.signal(signal.SIGTERM, lambda *_: received.append(1))
-    monkeypatch.setattr(training_guard, "_ONE_REQUEST_SECONDS", -1.0)
+    monkeypatch.setattr(training_guard, "ONE_REQUEST_SECONDS", -1.0)
     with pytest.raises(SystemExit):
         runner_of(tmp_path, hooks=[Act(3, terminate_often).hook]).train()
     assert len(received) == 4
@@ -270,9 +274,7 @@ class Score:
 @pytest.mark.parametrize("result", [{}, {"score": 0.5}])
 def test_a_best_metric_that_the_evaluation_does_not_give_is_named(tmp_path, result):
     save_best = {"default_hooks.checkpoint.save_best": "accuracy", "default_hooks.checkpoint.rule": "greater"}
-    runner = runner_of(tmp_path, **save_best)
-    runner._val_dataloader = dict(dataset=Numbers(), batch_size=2, sampler=dict(type=DefaultSampler), num_workers=0)
-    runner._val_loop, runner._val_evaluator = dict(type="ValLoop"), [Score(result).metric]
+    runner = runner_of(tmp_path, metric=Score(result).metric, **save_best)
     if not result:  # a detector that finds nothing yet
         runner.train()
         assert runner.epoch == 2
@@ -285,9 +287,7 @@ def test_sigterm_leaves_an_evaluation_and_saves_the_weights_in_training(tmp_path
     ema = dict(type="EMAHook", momentum=0.5)
     straight = runner_of(tmp_path / "straight", hooks=[ema])
     straight.train()
-    stopped = runner_of(tmp_path / "stopped", hooks=[ema])
-    stopped._val_dataloader = dict(dataset=Numbers(), batch_size=2, sampler=dict(type=DefaultSampler), num_workers=0)
-    stopped._val_loop, stopped._val_evaluator = dict(type="ValLoop"), [Slow().metric]
+    stopped = runner_of(tmp_path / "stopped", hooks=[ema], metric=Slow().metric)
     with pytest.raises(SystemExit) as stop:
         stopped.train()
     assert stop.value.code == 143

@@ -47,7 +47,7 @@ def _write_sheet(pictures: list[Path], path: Path) -> None:
         sheet.save(partial, "PNG")
 
 
-def _export(work_dir: Path) -> tuple[int, Path]:
+def export_model(work_dir: Path) -> tuple[int, Path]:
     """Exit code, and what predicts: the exported model, or the work dir where this PyTorch exports none."""
     from . import export
 
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     if code := test.main([*common, checkpoint, "--out", str(metrics)]):
         return code
 
-    code, model = _export(work_dir)
+    code, model = export_model(work_dir)
     if code:
         return code
     _say(f"5/5 predicting some of them with {model}")

@@ -34,9 +34,6 @@ def _is_installed(package: str) -> bool:
         return False
 
 
-_HAS_TRITON = _is_installed("triton")
-
-
 def set_backend(name: str | None) -> None:
     """Names the backend of all later calls in this process; None stands for the plain one.
 
@@ -59,7 +56,7 @@ def _check_name(name: str | None) -> None:
 def why_not_triton(qkv: Tensor, num_heads: int) -> str | None:
     """The reason for which the Triton kernel cannot serve this call, or None if it can."""
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if not _HAS_TRITON:
+    if not _is_installed("triton"):
         return "the package triton is not installed; it comes with PyTorch's CUDA builds for Linux"
     if not (qkv.is_cuda or interpreted):
         return f"the map is on {qkv.device.type}, the kernel needs a CUDA device (or TRITON_INTERPRET=1, for tests)"

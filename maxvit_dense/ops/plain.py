@@ -63,12 +63,12 @@ def _weights(q: Tensor, k: Tensor, bias: Tensor, outside: Tensor | None) -> Tens
     return torch.baddbmm(scores, _by_head(q), _by_head(k).transpose(1, 2), alpha=size**-0.5).softmax(dim=-1)
 
 
-def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+def attend_by_products(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     _, tokens, heads, size = q.shape
     return torch.bmm(_weights(q, k, bias, outside), _by_head(v)).view(-1, heads, tokens, size).transpose(1, 2)
 
 
-def _attend_fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
+def attend_fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     if outside is None:
         mask = bias.unsqueeze(0)
     else:
@@ -100,8 +100,8 @@ def _attend(windows: Tensor, bias: Tensor, outside: Tensor | None) -> Tensor:
     # Unbound before they are transposed: so their gradients are put together in one pass.
     q, k, v = windows.unbind(2)
     if _takes_products(windows):
-        return _attend_by_products(q, k, v, bias, outside)
-    return _attend_fused(q, k, v, bias, outside)
+        return attend_by_products(q, k, v, bias, outside)
+    return attend_fused(q, k, v, bias, outside)
 
 
 def attention_weights(qkv: Tensor, table: Tensor, partition: Partition, num_heads: int) -> Tensor:

@@ -41,7 +41,7 @@ def _store_tile(base, queries, keys, tokens, values):
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _short_kernel(
+def short_kernel(
     qkv, table, log_sum, dout, dqkv, dbias, scale,
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, GRID: tl.constexpr, UPCAST: tl.constexpr,
@@ -109,7 +109,7 @@ def _place(shape, HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _query_kernel(
+def query_kernel(
     qkv, table, log_sum, out, dout, delta, dqkv, scale,
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, GRID: tl.constexpr, UPCAST: tl.constexpr,
@@ -145,7 +145,7 @@ def _query_kernel(
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _key_kernel(
+def key_kernel(
     qkv, table, log_sum, dout, delta, dqkv, scale,
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, GRID: tl.constexpr, UPCAST: tl.constexpr,
@@ -179,7 +179,7 @@ def _key_kernel(
 
 
 @triton.jit(do_not_specialize=[*SIZES, "first_head"])
-def _bias_kernel(
+def bias_kernel(
     qkv, table, log_sum, dout, delta, dbias, scale, first_head,
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr, GRID: tl.constexpr, UPCAST: tl.constexpr,
@@ -216,7 +216,7 @@ def _bias_kernel(
 
 
 @triton.jit(do_not_specialize=["entries", "window_height", "window_width"])
-def _table_kernel(dbias, dtable, entries, window_height, window_width, ENTRIES: tl.constexpr, BLOCK: tl.constexpr):
+def table_kernel(dbias, dtable, entries, window_height, window_width, ENTRIES: tl.constexpr, BLOCK: tl.constexpr):
     """Sums the pairs of slots that share a table entry. Program (block of entries, head)."""
     entry = tl.program_id(0) * ENTRIES + tl.arange(0, ENTRIES)
     row_offset = entry // (2 * window_width - 1) - (window_height - 1)
@@ -236,7 +236,7 @@ def _table_kernel(dbias, dtable, entries, window_height, window_width, ENTRIES: 
 def _table_gradient(dbias: Tensor, dtable: Tensor, window_size: tuple[int, int]) -> None:
     """Fills dtable (h, 2 * Ph - 1, 2 * Pw - 1) from dbias (groups of windows, h, N, N), both float32."""
     heads, entries = dtable.shape[0], dtable.shape[1] * dtable.shape[2]
-    _table_kernel[(ceil_div(entries, ENTRIES), heads)](
+    table_kernel[(ceil_div(entries, ENTRIES), heads)](
         dbias.sum(0), dtable, entries, *window_size, ENTRIES=ENTRIES, BLOCK=BLOCK
     )
 
@@ -247,7 +247,7 @@ def _backward_short(qkv, table, log_sum, dout, dqkv, dtable, launch: Launch) -> 
     per_program = launch.windows_per_program(heads)
     groups = launch.groups(per_program)
     dbias = qkv.new_empty(groups, heads, launch.tokens, launch.tokens, dtype=torch.float32)
-    _short_kernel[(heads, groups)](
+    short_kernel[(heads, groups)](
         qkv, table, log_sum, dout, dqkv, dbias, launch.scale, launch.windows, per_program, *launch.shape,
         **launch.constants,
     )  # fmt: skip
@@ -260,8 +260,8 @@ def _backward_long(qkv, table, out, log_sum, dout, dqkv, dtable, launch: Launch)
     delta = torch.empty_like(log_sum)
     programs = (heads * launch.blocks * launch.windows,)
     sizes = (launch.scale, launch.windows, 1, *launch.shape)
-    _query_kernel[programs](qkv, table, log_sum, out, dout, delta, dqkv, *sizes, **launch.constants)
-    _key_kernel[programs](qkv, table, log_sum, dout, delta, dqkv, *sizes, **launch.constants)
+    query_kernel[programs](qkv, table, log_sum, out, dout, delta, dqkv, *sizes, **launch.constants)
+    key_kernel[programs](qkv, table, log_sum, dout, delta, dqkv, *sizes, **launch.constants)
 
     # Heads take turns, so that the sums over windows need about PROGRAMS tiles: 16 MiB, whatever the map and batch.
     turn = min(heads, max(1, PROGRAMS // tiles))
@@ -270,7 +270,7 @@ def _backward_long(qkv, table, out, log_sum, dout, dqkv, dtable, launch: Launch)
     for first in range(0, heads, turn):
         part = dtable[first : first + turn]
         dbias = qkv.new_empty(groups, part.shape[0], launch.tokens, launch.tokens, dtype=torch.float32)
-        _bias_kernel[(tiles, part.shape[0], groups)](
+        bias_kernel[(tiles, part.shape[0], groups)](
             qkv, table, log_sum, dout, delta, dbias, launch.scale, first,
             launch.windows, per_program, *launch.shape, **launch.constants,
         )  # fmt: skip

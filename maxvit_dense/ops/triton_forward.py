@@ -23,7 +23,7 @@ def _attend(q, k, v, bias, key_inside, scale, top, total, acc, UPCAST: tl.conste
 
 
 @triton.jit(do_not_specialize=SIZES)
-def _forward_kernel(
+def forward_kernel(
     qkv, table, out, log_sum, scale,
     windows, windows_per_program, height, width, rows, cols, window_height, window_width,
     HEADS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
@@ -90,7 +90,7 @@ def forward(qkv: Tensor, table: Tensor, window_size: tuple[int, int], grid: bool
     if launch.windows:
         per_program = launch.windows_per_program(heads * launch.blocks)
         programs = (heads * launch.blocks, launch.groups(per_program))
-        _forward_kernel[programs](
+        forward_kernel[programs](
             qkv, table, out, log_sum, launch.scale, launch.windows, per_program, *launch.shape,
             ONE_BLOCK=launch.blocks == 1, **launch.constants,
         )  # fmt: skip

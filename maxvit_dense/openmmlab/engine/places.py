@@ -15,7 +15,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from torch import nn
 
 from ...errors import InputError
-from ...files import remove_leftovers
+from ...files import blocked, nearest, remove_leftovers
 
 LOCK = ".training"  # file of a work dir, locked by the process that trains there
 
@@ -28,22 +28,10 @@ def set_work_dir(cfg: Config, config: str, work_dir: str | None) -> None:
     cfg.work_dir = work_dir or cfg.get("work_dir") or os.path.join("work_dirs", name)
 
 
-def _nearest_folder(path: str) -> str:
-    path = os.path.abspath(path)
-    while not os.path.lexists(path):
-        path = os.path.dirname(path)
-    return path
-
-
 def check_writable(folder: str) -> None:
     """Refuses what can be no folder, or may not be written to."""
-    if "\0" in folder:
-        raise InputError(f"{folder!r} has a zero byte in it and cannot be a folder. Give another.")
-    existing = _nearest_folder(folder)
-    if not os.path.isdir(existing):
-        raise InputError(f"{folder} cannot be a folder: {existing} is a file. Give another.")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"No permission to write in {existing}, needed for {folder}. Give another.")
+    if problem := blocked(Path(folder, "any file")):
+        raise InputError(f"Nothing can be written in {folder!r}: {problem}. Give another.")
 
 
 def check_space(cfg: Config, model: nn.Module) -> None:
@@ -51,7 +39,7 @@ def check_space(cfg: Config, model: nn.Module) -> None:
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     moments = 8 * sum(p.numel() for p in model.parameters() if p.requires_grad)  # AdamW's two, 4 bytes each
     needed = 2 * (weights + moments) + _LOG_BYTES
-    free = shutil.disk_usage(_nearest_folder(cfg.work_dir)).free
+    free = shutil.disk_usage(nearest(Path(cfg.work_dir))).free
     if free < needed:
         raise InputError(
             f"Work dir {cfg.work_dir} has {free / 2**30:.1f} GiB free; two checkpoints of this model take "

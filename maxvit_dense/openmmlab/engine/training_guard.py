@@ -28,7 +28,7 @@ from .step_record import reads_device, stays_on_device
 
 _EPOCH_BATCHES = "epoch_batches"  # key in a checkpoint's meta: another number on resuming means other data
 _DEVICE_INTERVAL = 10  # iterations
-_ONE_REQUEST_SECONDS = 5.0  # a dying torchrun signals once for each thread; a cluster and torchrun signal both
+ONE_REQUEST_SECONDS = 5.0  # a dying torchrun signals once for each thread; a cluster and torchrun signal both
 _SIGTERM_EXIT = 128 + signal.SIGTERM  # what a shell reports for a process that the signal ended
 
 
@@ -41,7 +41,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     On SIGTERM the optimizer step under way is finished, a checkpoint written, and the process left with exit code 143;
     ``--resume`` goes on in the middle of the epoch. An evaluation is left at once: it changes nothing of the training.
-    A SIGTERM more than ``_ONE_REQUEST_SECONDS`` after the first ends the process as usual.
+    A SIGTERM more than ``ONE_REQUEST_SECONDS`` after the first ends the process as usual.
     """
 
     def before_train(self, runner) -> None:
@@ -85,7 +85,7 @@ class SafeCheckpointHook(CheckpointHook):
             self.stop_requested_at = now
             if self.runner.evaluating:
                 self._leave_evaluation(self.runner)
-        elif now - self.stop_requested_at > _ONE_REQUEST_SECONDS:
+        elif now - self.stop_requested_at > ONE_REQUEST_SECONDS:
             signal.signal(number, self.handler_before)
             os.kill(os.getpid(), number)
 

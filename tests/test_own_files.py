@@ -1,6 +1,7 @@
-"""Every way in which mmengine opens a checkpoint is safe, and misfits are told in one message."""
+"""Every way in which mmengine opens a checkpoint is safe, and the terminal shows what people can act on."""
 
 import io
+import logging
 import os
 import pickle
 import subprocess
@@ -18,14 +19,13 @@ import mmengine.runner.checkpoint as mmengine_checkpoint  # noqa: E402
 from mmengine.evaluator import BaseMetric  # noqa: E402
 from mmengine.fileio import get_file_backend  # noqa: E402
 from mmengine.fileio.backends import LocalBackend  # noqa: E402
+from mmengine.logging import MMLogger  # noqa: E402
 from mmengine.model import BaseModel, BaseModule  # noqa: E402
 from mmengine.runner import CheckpointLoader, Runner, load_checkpoint  # noqa: E402
 
 import maxvit_dense.openmmlab  # noqa: E402, F401
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.engine import own_files  # noqa: E402
-from maxvit_dense.openmmlab.weights import check_fit  # noqa: E402
-from maxvit_dense.weights.mismatch import compare_weights  # noqa: E402
 from maxvit_dense.weights.safe_load import extract_state_dict, read_checkpoint  # noqa: E402
 
 
@@ -228,47 +228,19 @@ def test_a_runner_resumes_from_it(tmp_path):
     assert len(runner.message_hub.get_scalar("train/loss").data[0]) == 4  # history of both epochs
 
 
-# Fitting a model.
-
-
-def model(width=4):
-    return nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width))
-
-
-def test_matching_weights_are_loaded():
-    source, target = model(), model()
-    assert not compare_weights(target, source.state_dict())
-    assert torch.equal(source[0].weight, target[0].weight)
-
-
-def test_older_checkpoints_without_batch_counters_fit():
-    weights = model().state_dict()
-    del weights["1.num_batches_tracked"]
-    assert not compare_weights(model(), weights)
-
-
-def test_misfits_are_told_apart():
-    weights = model(5).state_dict()
-    del weights["1.bias"]
-    weights["2.weight"] = torch.zeros(1)
-    mismatch = compare_weights(model(4), weights)
-    assert mismatch.missing == ("1.bias",)
-    assert mismatch.unexpected == ("2.weight",)
-    assert mismatch.reshaped[0] == "0.weight: [5, 3], not [4, 3]"
-    assert "5 tensors of another shape (0.weight: [5, 3], not [4, 3], " in str(mismatch)
-    assert "1 missing from the checkpoint (1.bias)" in str(mismatch)
-
-
-def test_a_misfit_is_refused_briefly():
-    large = nn.Sequential(*[model() for _ in range(50)])
-    with pytest.raises(InputError, match="file.pth is a checkpoint of another model") as caught:
-        check_fit(large, model(5).state_dict(), "file.pth", exact=False)
-    assert len(str(caught.value)) < 1000
-
-
-def test_surplus_weights_are_logged_unless_an_exact_fit_is_needed(caplog):
-    checkpoint = {"state_dict": {**model().state_dict(), "head.weight": torch.zeros(1)}}
-    check_fit(model(), checkpoint, "file.pth", exact=False)
-    assert "1 unknown to the model (head.weight)" in caplog.text
-    with pytest.raises(InputError, match="1 unknown to the model"):
-        check_fit(model(), checkpoint, "file.pth", exact=True)
+def test_long_messages_go_to_the_file_alone(tmp_path, capsys):
+    logger = MMLogger(name="quiet", log_file=str(tmp_path / "run.log"), log_level="INFO")
+    (shown,) = [handler for handler in logger.handlers if not isinstance(handler, logging.FileHandler)]
+    own_files.quieten(logger)
+    own_files.quieten(logger)
+    assert len(shown.filters) == len({id(f) for f in shown.filters})
+    logger.info("Config:\nmodel = dict()")
+    logger.info("\n------\nSystem environment:\n    python")
+    logger.info("\nper class results:\n+---+")
+    logger.info("Epoch(train) [1][3/3]  loss: 1")
+    captured = capsys.readouterr()
+    said = captured.err + captured.out
+    assert "per class results" in said and "loss: 1" in said
+    assert "model = dict()" not in said and "System environment" not in said
+    text = (tmp_path / "run.log").read_text()
+    assert "model = dict()" in text and "System environment" in text and "loss: 1" in text
