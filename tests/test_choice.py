@@ -17,8 +17,8 @@ from mmengine.registry import DATASETS, METRICS  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.data.choice import Choice, choice_of, corners  # noqa: E402
 from maxvit_dense.openmmlab.data.configure import configure_data  # noqa: E402
-from maxvit_dense.openmmlab.data.mask_data import read_labels  # noqa: E402
-from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.mask_files import read_labels  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.mask_folders import MaskFolder  # noqa: E402
 from tests import small_segmentor  # noqa: E402
 from tests.small_detector import write_config  # noqa: E402
 

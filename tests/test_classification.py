@@ -27,7 +27,7 @@ from maxvit_dense.openmmlab.classification import (  # noqa: E402
     ThroughputHook,
     TopAccuracy,
 )
-from maxvit_dense.openmmlab.data.class_folders import find_split, read_classes  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.class_folders import find_split, read_classes  # noqa: E402
 from maxvit_dense.openmmlab.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from tests.class_folders import CLASSES, PER_CLASS, pictures, write_class_tars, write_folders, write_shards, write_tars  # noqa: E402
 

@@ -12,12 +12,12 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data.coco_check import inspect_coco, reaches_outside  # noqa: E402
-from maxvit_dense.openmmlab.data.coco_file import read_annotations  # noqa: E402
+from maxvit_dense.openmmlab.data.checking.pixel_check import DropOutsideBoxes  # noqa: E402
 from maxvit_dense.openmmlab.data.configure import check_data, replace_data_root  # noqa: E402
 from maxvit_dense.openmmlab.data.data_set import data_sets  # noqa: E402
 from maxvit_dense.openmmlab.data.faults import refuse  # noqa: E402
-from maxvit_dense.openmmlab.data.pixel_check import DropOutsideBoxes  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.coco_check import inspect_coco, reaches_outside  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.coco_file import read_annotations  # noqa: E402
 
 CLASSES = ("circle", "square")
 

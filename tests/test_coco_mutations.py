@@ -4,6 +4,7 @@ import copy
 import json
 import math
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,11 +13,11 @@ from PIL import Image
 pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data import convert, formats  # noqa: E402
+from maxvit_dense.openmmlab.data.checking.dataset_check import check_dataset  # noqa: E402
+from maxvit_dense.openmmlab.data.checking.dataset_report import report_text, write_sheet  # noqa: E402
 from maxvit_dense.openmmlab.data.choice import EVERYTHING  # noqa: E402
-from maxvit_dense.openmmlab.data.coco_file import keep_annotations  # noqa: E402
-from maxvit_dense.openmmlab.data.dataset_check import check_dataset  # noqa: E402
-from maxvit_dense.openmmlab.data.dataset_report import report_text, write_sheet  # noqa: E402
+from maxvit_dense.openmmlab.data.formats import convert, find  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.coco_file import keep_annotations  # noqa: E402
 
 SPLITS = ("train", "val")
 ODD = [
@@ -90,11 +91,19 @@ def write(root, content):
         (root / "annotations" / f"instances_{split}2017.json").write_text(json.dumps(content))
 
 
+def box_of(entry):
+    """An object's own box, or that around its polygons, which stands for a missing one."""
+    if entry.get("bbox"):
+        return entry["bbox"]
+    xs, ys = (np.concatenate([polygon[i::2] for polygon in entry["segmentation"]]) for i in (0, 1))
+    return xs.min(), ys.min(), np.ptp(xs), np.ptp(ys)
+
+
 def usable(content):
     """By mmdet's own words: an object that training takes, and that is not passed over as a crowd."""
     sizes = {image["id"]: image for image in content["images"]}
     for entry in content["annotations"]:
-        x, y, width, height = entry["bbox"]
+        x, y, width, height = box_of(entry)
         image = sizes[entry["image_id"]]
         inside = min(x + width, image["width"]) > max(x, 0) and min(y + height, image["height"]) > max(y, 0)
         ignored = entry.get("iscrowd") or entry.get("ignore")
@@ -117,7 +126,7 @@ def test_any_mutation_is_checked_converted_and_drawn_or_refused_in_words(content
     if not report.fails:
         assert usable(content)
     try:
-        source = formats.read_boxes(folder, "COCO", EVERYTHING)
+        source = find.read_boxes(folder, "COCO", EVERYTHING)
         convert.write_coco(source, folder, folder.with_name("out"))
     except InputError as error:
         str(error).encode()

@@ -9,8 +9,8 @@ from PIL import Image
 
 pytest.importorskip("mmengine")
 
-from maxvit_dense.openmmlab.data.dataset_check import check_dataset  # noqa: E402
-from maxvit_dense.openmmlab.data.formats import find_format  # noqa: E402
+from maxvit_dense.openmmlab.data.checking.dataset_check import check_dataset  # noqa: E402
+from maxvit_dense.openmmlab.data.formats.find import find_format  # noqa: E402
 
 check = importlib.import_module("tools.check_dataset").main
 convert = importlib.import_module("tools.convert_dataset").main

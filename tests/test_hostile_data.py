@@ -10,7 +10,7 @@ from PIL import Image
 pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data.dataset_check import check_dataset  # noqa: E402
+from maxvit_dense.openmmlab.data.checking.dataset_check import check_dataset  # noqa: E402
 from tests.test_data_formats import HEIGHT, WIDTH, check, coco, convert, image, put, write_coco, xml, yolo  # noqa: E402
 
 NAMES, LINE = "names: [cat, dog]", "0 .5 .5 .2 .2"

@@ -10,10 +10,10 @@ from PIL import Image
 pytest.importorskip("mmengine")
 
 from maxvit_dense.errors import InputError  # noqa: E402
+from maxvit_dense.openmmlab.data.checking.dataset_check import check_dataset  # noqa: E402
 from maxvit_dense.openmmlab.data.choice import Choice  # noqa: E402
-from maxvit_dense.openmmlab.data.dataset_check import check_dataset  # noqa: E402
-from maxvit_dense.openmmlab.data.mask_data import pair_files, read_labels  # noqa: E402
-from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder, find_mask_folder, voc_lists  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.mask_files import pair_files, read_labels  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.mask_folders import MaskFolder, find_mask_folder, voc_lists  # noqa: E402
 
 convert = importlib.import_module("tools.convert_dataset").main
 

@@ -14,9 +14,9 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config, ConfigDict  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data import checks
-from maxvit_dense.openmmlab.data.coco_check import category_names  # noqa: E402
+from maxvit_dense.openmmlab.data.checking import checks
 from maxvit_dense.openmmlab.data.configure import adopt_classes  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.coco_check import category_names  # noqa: E402
 from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.data_folders import records, write_voc, write_yolo  # noqa: E402

@@ -17,10 +17,11 @@ from mmengine.registry import DATASETS  # noqa: E402
 from mmseg.datasets.transforms import LoadAnnotations  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data import checks, mask_data, pixel_check
+from maxvit_dense.openmmlab.data.checking import checks, pixel_check
 from maxvit_dense.openmmlab.data.choice import Choice
-from maxvit_dense.openmmlab.data.heads import size_heads  # noqa: E402
-from maxvit_dense.openmmlab.data.mask_layouts import MaskFolder  # noqa: E402
+from maxvit_dense.openmmlab.data.configure.heads import size_heads  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts import mask_files
+from maxvit_dense.openmmlab.data.layouts.mask_folders import MaskFolder  # noqa: E402
 from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from tests.spoil import cut, first, turned  # noqa: E402
@@ -368,14 +369,14 @@ def test_hidden_files_folders_and_dead_links_are_no_images(tmp_path):
         (tmp_path / folder / "._a.png").write_text("")
         (tmp_path / folder / "b.png").symlink_to("nowhere.png")
     Image.new("L", (2, 2)).save(tmp_path / "images/a.png")
-    pairs = mask_data.pair_files(tmp_path / "images", tmp_path / "masks")
+    pairs = mask_files.pair_files(tmp_path / "images", tmp_path / "masks")
     assert (list(pairs.images), list(pairs.masks), pairs.twice) == (["a"], [], [])
 
 
 def test_a_list_of_a_windows_editor_has_clean_names(tmp_path):
     folder = MaskFolder(tmp_path, "images and masks", "masks", {})
     (tmp_path / "classes.txt").write_bytes("\ufeffroad\r\ncar\r\n".encode())
-    assert mask_data.read_labels(folder).named == {0: "road", 1: "car"}
+    assert mask_files.read_labels(folder).named == {0: "road", 1: "car"}
 
 
 @pytest.mark.parametrize("ending", ["", "_mask", "_labelTrainIds"])
@@ -385,7 +386,7 @@ def test_masks_are_found_under_their_images_names(ending, tmp_path):
             path = tmp_path / folder / f"{stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (2, 2)).save(path)
-    pairs = mask_data.pair_files(tmp_path / "images", tmp_path / "masks")
+    pairs = mask_files.pair_files(tmp_path / "images", tmp_path / "masks")
     assert {stem: path.stem for stem, path in pairs.masks.items()} == {
         "a": f"a{ending}",
         "ab": f"ab{ending}",

@@ -11,7 +11,7 @@ pytest.importorskip("mmengine")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.data import samples  # noqa: E402
+from maxvit_dense.openmmlab.data.configure import samples  # noqa: E402
 
 
 def config_of(*roots: str) -> Config:

@@ -14,7 +14,7 @@ from mmengine import fileio  # noqa: E402
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.data.class_dataset import ClassFolders  # noqa: E402
 from maxvit_dense.openmmlab.data.image_check import read_facts  # noqa: E402
-from maxvit_dense.openmmlab.data.mask_data import read_mask  # noqa: E402
+from maxvit_dense.openmmlab.data.layouts.mask_files import read_mask  # noqa: E402
 from maxvit_dense.openmmlab.engine.own_files import own_files  # noqa: E402
 from maxvit_dense.predict.images import read_image  # noqa: E402
 from tests.class_folders import write_folders  # noqa: E402

@@ -57,7 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"There is no folder for {args.sheet}. Make it first, or name another file.")
 
     from maxvit_dense.errors import InputError
-    from maxvit_dense.openmmlab.data import choice, dataset_check, dataset_report
+    from maxvit_dense.openmmlab.data import choice
+    from maxvit_dense.openmmlab.data.checking import dataset_check, dataset_report
 
     try:
         chosen = choice.choice_of(args.classes, args.rename, args.void, args.boxes_as_masks)
@@ -77,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _fix(args: argparse.Namespace, chosen: "Choice") -> int:
-    from maxvit_dense.openmmlab.data import convert, formats
+    from maxvit_dense.openmmlab.data.formats import convert
+    from maxvit_dense.openmmlab.data.formats import find as formats
 
     root = Path(args.data)
     kind = formats.find_format(root)

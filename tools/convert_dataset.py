@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab.data.choice import choice_of
-    from maxvit_dense.openmmlab.data.formats import FOLDERS, FORMATS, MASKS, find_format
+    from maxvit_dense.openmmlab.data.formats.find import FOLDERS, FORMATS, MASKS, find_format
 
     root, by_option = Path(args.source), {name.lower(): name for name in (*FORMATS, MASKS)}
     try:
@@ -68,7 +68,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _convert_boxes(args: argparse.Namespace, root: Path, kind: str, chosen: "Choice") -> int:
-    from maxvit_dense.openmmlab.data import convert, formats
+    from maxvit_dense.openmmlab.data.formats import convert
+    from maxvit_dense.openmmlab.data.formats import find as formats
 
     source = formats.read_boxes(root, kind, chosen, args.val_fraction)
     convert.write_coco(source, root, args.target, args.copy)
@@ -83,8 +84,9 @@ def _convert_boxes(args: argparse.Namespace, root: Path, kind: str, chosen: "Cho
 
 
 def _convert_masks(args: argparse.Namespace, root: Path, chosen: "Choice") -> int:
-    from maxvit_dense.openmmlab.data import convert, dataset_check
+    from maxvit_dense.openmmlab.data.checking import dataset_check
     from maxvit_dense.openmmlab.data.faults import refuse
+    from maxvit_dense.openmmlab.data.formats import convert
 
     if args.boxes_as_masks:
         return _fail(f"--boxes-as-masks is about annotated boxes, and {root} holds masks. Leave it out.")

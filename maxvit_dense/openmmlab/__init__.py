@@ -21,7 +21,7 @@ from . import classification, sharded  # noqa: E402, F401 (they register themsel
 from .backbones.maxvit import CoAtNet, MaxViT  # noqa: E402
 from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .data import draws  # noqa: E402, F401 (they register themselves)
-from .data.pixel_check import DropOutsideBoxes  # noqa: E402
+from .data.checking.pixel_check import DropOutsideBoxes  # noqa: E402
 from .engine import training_guard  # noqa: E402, F401 (they register themselves)
 from .engine.step_record import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402

@@ -11,9 +11,9 @@ from PIL import Image
 from timm.data import create_transform
 
 from ...errors import InputError
-from .class_folders import find_split, open_reader
 from .draws import seed_all
 from .image_check import refuse_no_file
+from .layouts.class_folders import find_split, open_reader
 
 
 @DATASETS.register_module()

@@ -13,7 +13,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.registry import DATASETS, METRICS
 
 from .choice import adapted
-from .coco_file import free_annotations, read_annotations
+from .layouts.coco_file import free_annotations, read_annotations
 
 
 class SharedCoco(COCO):

@@ -8,8 +8,8 @@ from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
 from .faults import found, refuse
-from .mask_data import MOST_CLASSES, pair_files
-from .mask_layouts import IGNORED_LABEL
+from .layouts.mask_files import MOST_CLASSES, pair_files
+from .layouts.mask_folders import IGNORED_LABEL
 
 
 @DATASETS.register_module()

@@ -27,8 +27,8 @@ from ...benchmark.rows import parse_row
 from ...errors import InputError
 from ..config.building import building
 from ..config.load import load_config
-from .class_folders import find_split
 from .configure import configure_data, replace_data_root
+from .layouts.class_folders import find_split
 
 # By scope of the config: the step of a backbone that takes the images, heads left out.
 STEPS = {

@@ -24,10 +24,10 @@ from ..config.building import reason
 from ..config.load import build_model, load_config, of_views
 from ..config.values import check_kept
 from ..data.choice import EVERYTHING, Choice
-from ..data.coco_check import CLIPPED_SHARE
 from ..data.configure import configure_data
 from ..data.data_set import data_sets
 from ..data.draws import repeat_draws
+from ..data.layouts.coco_check import CLIPPED_SHARE
 from ..inference.tta import augment_test
 from ..report.evaluation import draw_pictures, save_predictions
 from .first_steps import take_first_steps

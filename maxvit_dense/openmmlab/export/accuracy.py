@@ -15,9 +15,9 @@ from mmengine.structures import InstanceData, PixelData
 
 from ...errors import InputError, listed
 from ...predict.images import read_image
-from ..data.class_folders import class_folders, find_split
 from ..data.configure import configure_data
 from ..data.data_set import data_sets
+from ..data.layouts.class_folders import class_folders, find_split
 from ..inference.predictor import Predictor
 
 Result = dict[str, np.ndarray]

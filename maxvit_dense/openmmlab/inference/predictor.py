@@ -29,8 +29,8 @@ from ...work_dir import last_checkpoint
 from .. import exact_batches
 from ..config.load import build_model, load_config
 from ..config.parts import type_name
+from ..data.configure.heads import size_heads
 from ..data.data_set import data_sets
-from ..data.heads import size_heads
 from ..weights import check_fit
 from .run_facts import FACTS, mask_values
 from .tta import augment_test

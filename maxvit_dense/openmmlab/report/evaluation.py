@@ -16,8 +16,8 @@ from mmengine.registry import HOOKS, METRICS
 from ...errors import InputError
 from ...export.provenance import versions
 from ..config.parts import type_name
-from ..data.checks import files_read
-from ..data.coco_file import UNANNOTATED, read_annotations
+from ..data.checking.checks import files_read
+from ..data.layouts.coco_file import UNANNOTATED, read_annotations
 
 
 @HOOKS.register_module()

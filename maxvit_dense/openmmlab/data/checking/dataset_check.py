@@ -7,17 +7,26 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from ...errors import InputError
-from .choice import EVERYTHING, Choice, new_names
-from .class_folders import AS_TIMM_READS, images_by_class
-from .coco_check import MIN_SIZE, category_names, chosen_annotations, inspect_coco
-from .coco_file import UNANNOTATED, find_coco, keep_annotations
-from .faults import Fault, found
-from .formats import FOLDERS, FORMATS, MASKS, find_format, split_folders
-from .image_check import SUFFIXES, ImageFacts, complaints, read_images, read_many
-from .mask_data import Labels, MaskFacts, class_faults, found_labels, mask_faults, pair_files, read_labels, read_mask
-from .mask_layouts import MaskFolder, SplitFiles, find_mask_folder
-from .sources import VAL_FRACTION
+from ....errors import InputError
+from ..choice import EVERYTHING, Choice, new_names
+from ..faults import Fault, found
+from ..formats.find import FOLDERS, FORMATS, MASKS, find_format, split_folders
+from ..formats.sources import VAL_FRACTION
+from ..image_check import SUFFIXES, ImageFacts, complaints, read_images, read_many
+from ..layouts.class_folders import AS_TIMM_READS, images_by_class
+from ..layouts.coco_check import MIN_SIZE, category_names, chosen_annotations, inspect_coco
+from ..layouts.coco_file import UNANNOTATED, find_coco, keep_annotations
+from ..layouts.mask_files import (
+    Labels,
+    MaskFacts,
+    class_faults,
+    found_labels,
+    mask_faults,
+    pair_files,
+    read_labels,
+    read_mask,
+)
+from ..layouts.mask_folders import MaskFolder, SplitFiles, find_mask_folder
 
 _FILTERED = dict(min_size=MIN_SIZE, filter_empty_gt=True)  # as the configs' data sets do
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from ...errors import InputError
-from ...sample_data import write_sample_data
-from .data_set import PHASES, data_sets
+from ....errors import InputError
+from ....sample_data import write_sample_data
+from ..data_set import PHASES, data_sets
 
 _SAMPLES = Path("data", "sample")  # what the configs of configs/demo/ read, below the current folder
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .choice import Choice, corners
-from .coco_file import MENDED, area, find_coco, is_polygon, read_annotations
-from .faults import Fault, found
-from .image_check import SUFFIXES, ImageFacts, other_size, read_facts
+from ..choice import Choice, corners
+from ..faults import Fault, found
+from ..image_check import SUFFIXES, ImageFacts, other_size, read_facts
+from ..layouts.coco_file import MENDED, area, find_coco, is_polygon, read_annotations
 
 _FIRST_ID = {"train": 1, "val": 1_000_001}  # image ids are unique over both splits
 _SEED = 0

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from ...errors import InputError, listed
-from ..config.parts import entries, type_name
-from .choice import EVERYTHING, Choice
-from .coco_config import import_in
-from .data_set import PHASES, data_sets
-from .faults import refuse
+from ....errors import InputError, listed
+from ...config.parts import entries, type_name
+from ..choice import EVERYTHING, Choice
+from ..data_set import PHASES, data_sets
+from ..faults import refuse
+from ..image_check import read_many
+from ..layouts.mask_files import Labels, class_faults, found_labels, pair_files, read_labels, read_mask
+from ..layouts.mask_folders import MaskFolder, find_mask_folder
+from .coco import import_in
 from .heads import own_metainfo, size_heads
-from .image_check import read_many
-from .mask_data import Labels, class_faults, found_labels, pair_files, read_labels, read_mask
-from .mask_layouts import MaskFolder, find_mask_folder
 
 _MASKS, _MASKS_MODULE = "MaskFolderDataset", "maxvit_dense.openmmlab.data.mask_dataset"
 _OF_MASKS = ("img_suffix", "seg_map_suffix", "reduce_zero_label")  # what mmseg's data sets of masks ask for
@@ -33,7 +33,7 @@ def adopt_masks(cfg: Config, choice: Choice = EVERYTHING) -> None:
 
     Args:
         cfg: whose data sets are mmseg's, all under one ``data_root``.
-        choice: of the classes; its ``file`` is read in place of that in the folder (``mask_data.read_labels``).
+        choice: of the classes; its ``file`` is read in place of that in the folder (``mask_files.read_labels``).
 
     Raises:
         InputError: the list cannot be used; the masks hold one class; there are no images; there is a ``choice`` for

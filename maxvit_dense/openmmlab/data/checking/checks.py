@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 import numpy as np
 from mmengine.config import Config
 
-from ...errors import InputError
-from .coco_check import chosen_annotations, inspect_coco, misplaced
-from .coco_file import UNANNOTATED, read_annotations
-from .data_set import DataSet, coco_sets, data_sets, evaluators, is_remote
-from .faults import Fault, found
-from .image_check import read_images, read_many
-from .mask_data import Labels, mask_faults, read_mask
-from .mask_layouts import IGNORED_LABEL
+from ....errors import InputError
+from ..data_set import DataSet, coco_sets, data_sets, evaluators, is_remote
+from ..faults import Fault, found
+from ..image_check import read_images, read_many
+from ..layouts.coco_check import chosen_annotations, inspect_coco, misplaced
+from ..layouts.coco_file import UNANNOTATED, read_annotations
+from ..layouts.mask_files import Labels, mask_faults, read_mask
+from ..layouts.mask_folders import IGNORED_LABEL
 from .pixel_check import reads_as_usual
 
 # Files a data set. Two cores take 0.1 ms for an image's header and 2 ms for a mask of 683x512 pixels.

@@ -7,19 +7,19 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...errors import InputError
-from .checks import check_evaluators, faults_of
-from .choice import EVERYTHING, Choice
-from .class_config import prepare_classification
-from .coco_check import CLIPPED_SHARE
-from .coco_config import adopt_categories, drop_unused_masks, keep_class_order, point_to_coco, share_files
-from .coco_file import keep_annotations
-from .data_set import PHASES, coco_sets, data_sets, evaluators
-from .draws import COUNTED
-from .faults import refuse
+from ....errors import InputError
+from ..checking.checks import check_evaluators, faults_of
+from ..checking.pixel_check import add_check, reads_as_usual
+from ..choice import EVERYTHING, Choice
+from ..data_set import PHASES, coco_sets, data_sets, evaluators
+from ..draws import COUNTED
+from ..faults import refuse
+from ..layouts.coco_check import CLIPPED_SHARE
+from ..layouts.coco_file import keep_annotations
+from .classes import prepare_classification
+from .coco import adopt_categories, drop_unused_masks, keep_class_order, point_to_coco, share_files
 from .heads import check_batch
-from .mask_config import adopt_masks
-from .pixel_check import add_check, reads_as_usual
+from .masks import adopt_masks
 from .samples import draw_missing_samples
 
 _logger = logging.getLogger(__name__)

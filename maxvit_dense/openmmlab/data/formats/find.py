@@ -4,14 +4,14 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ...errors import InputError
-from .choice import Choice
-from .class_folders import SPLIT_NAMES, class_folders
-from .coco_check import category_names, inspect_coco
-from .coco_file import find_coco, read_annotations
-from .faults import refuse
+from ....errors import InputError
+from ..choice import Choice
+from ..faults import refuse
+from ..layouts.class_folders import SPLIT_NAMES, class_folders
+from ..layouts.coco_check import category_names, inspect_coco
+from ..layouts.coco_file import find_coco, read_annotations
+from ..layouts.mask_folders import find_mask_folder
 from .labelme import is_labelme, read_labelme
-from .mask_layouts import find_mask_folder
 from .sources import VAL_FRACTION, SourceSet, read_coco_folder
 from .voc import is_labelimg, is_voc, read_labelimg, read_voc
 from .yolo import is_yolo, read_yolo

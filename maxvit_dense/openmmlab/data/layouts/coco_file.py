@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, listed
-from .splits import SPLITS, folders_above, split_of
+from ....errors import InputError, listed
+from ..splits import SPLITS, folders_above, split_of
 
 MENDED = "mended"  # places by kind of what was put right on reading, beside COCO's own keys
 UNANNOTATED = "unannotated"  # key of a file that has no list of annotations, as COCO's test-dev

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from ...errors import InputError
-from ...files import written_aside
-from .coco_check import inspect_coco, misplaced
-from .faults import found, refuse
-from .image_check import refuse_no_file
-from .mask_data import Labels, labels_of_colours, pair_files
-from .mask_layouts import MaskFolder
+from ....errors import InputError
+from ....files import written_aside
+from ..faults import found, refuse
+from ..image_check import refuse_no_file
+from ..layouts.coco_check import inspect_coco, misplaced
+from ..layouts.mask_files import Labels, labels_of_colours, pair_files
+from ..layouts.mask_folders import MaskFolder
+from ..splits import SPLITS
 from .sources import VAL_FRACTION, SourceSet, divide
-from .splits import SPLITS
 
 _MARK = "converted.json"
 _CONTENTS = "maxvit_dense conversion to COCO"
@@ -64,7 +64,7 @@ def write_masks(
     """Write images and masks as ``images/{train,val}``, ``masks/{train,val}`` and ``classes.json``.
 
     Args:
-        folder: of ``mask_layouts.find_mask_folder``; its faults are for ``dataset_check`` to find.
+        folder: of ``mask_folders.find_mask_folder``; its faults are for ``dataset_check`` to find.
         labels: what the values in the masks mean; they stay as they are, but that colours become values.
         target, copy: as of ``write_coco``.
         val_fraction: of the images, drawn for validation where there is no such split.

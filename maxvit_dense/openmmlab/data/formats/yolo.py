@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-from ...errors import InputError
-from .choice import read_class_file
-from .coco_file import surrounding_box
-from .image_check import SUFFIXES, ImageFacts, refuse_no_file
+from ....errors import InputError
+from ..choice import read_class_file
+from ..image_check import SUFFIXES, ImageFacts, refuse_no_file
+from ..layouts.coco_file import surrounding_box
+from ..splits import SPLITS, split_of
 from .sources import SourceSet, class_list, fill, images_by_stem
-from .splits import SPLITS, split_of
 
 _LONGEST = 2**20  # bytes of data.yaml
 _LOOKED_INTO = 20  # files, to see whether they lie beside images

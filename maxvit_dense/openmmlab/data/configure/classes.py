@@ -9,15 +9,15 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from timm.data import create_transform, resolve_data_config
 
-from ...errors import InputError, listed
-from ...variants import default_cfgs
-from ...weights.safe_load import read_checkpoint
-from ..config.launchers import world_size
-from .checks import header_faults
-from .class_dataset import check_unreadable
-from .class_folders import AS_TIMM_READS, compare_classes, find_split, open_reader, read_classes
-from .data_set import PHASES, data_sets
-from .faults import refuse
+from ....errors import InputError, listed
+from ....variants import default_cfgs
+from ....weights.safe_load import read_checkpoint
+from ...config.launchers import world_size
+from ..checking.checks import header_faults
+from ..class_dataset import check_unreadable
+from ..data_set import PHASES, data_sets
+from ..faults import refuse
+from ..layouts.class_folders import AS_TIMM_READS, compare_classes, find_split, open_reader, read_classes
 
 _logger = logging.getLogger(__name__)
 

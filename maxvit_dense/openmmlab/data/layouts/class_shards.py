@@ -16,8 +16,8 @@ from typing import BinaryIO
 from timm.data.readers.reader import Reader
 from timm.utils.misc import natural_key
 
-from ...errors import InputError, listed
-from .image_check import SUFFIXES
+from ....errors import InputError, listed
+from ..image_check import SUFFIXES
 
 _LABEL_SUFFIX = ".cls"
 

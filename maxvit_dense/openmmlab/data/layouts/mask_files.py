@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...errors import InputError, listed
-from .choice import Choice, read_class_file, read_json
-from .faults import MOST_PIXELS, Fault, found
-from .image_check import SUFFIXES, ImageFacts, any_size, one_large_at_a_time, open_file
-from .mask_layouts import IGNORED_LABEL, MaskFolder, names_in
+from ....errors import InputError, listed
+from ..choice import Choice, read_class_file, read_json
+from ..faults import MOST_PIXELS, Fault, found
+from ..image_check import SUFFIXES, ImageFacts, any_size, one_large_at_a_time, open_file
+from .mask_folders import IGNORED_LABEL, MaskFolder, names_in
 
 MOST_CLASSES = 254  # one value is ignored, one marks what is no class at all
 LABEL_MODES = ("L", "P", "1")  # one byte a pixel, or less

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ...errors import InputError
-from .image_check import SUFFIXES, ImageFacts, refuse_no_file
-from .mask_layouts import names_in, voc_lists
+from ....errors import InputError
+from ..image_check import SUFFIXES, ImageFacts, refuse_no_file
+from ..layouts.mask_folders import names_in, voc_lists
+from ..splits import files_below, folders_above, some_hold, split_of
 from .sources import SourceSet, compare_size, fill, images_by_stem, settle_classes
-from .splits import files_below, folders_above, some_hold, split_of
 
 _UNREAD = ("could not convert", "invalid literal")  # Python's words, with what stands there
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, listed
-from .choice import adapted
+from ....errors import InputError, listed
+from ..choice import adapted
+from ..faults import Fault, found, refuse
 from .coco_file import MENDED, is_box, is_number, is_polygon, is_text, read_annotations
-from .faults import Fault, found, refuse
 
 # Pixels. Rounding, and tools that count pixels from 1, put honest boxes up to one pixel past the border.
 _BORDER_TOLERANCE = 1.0

@@ -16,10 +16,10 @@ from timm.data.readers.reader_image_folder import ReaderImageFolder
 from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 from timm.utils.misc import natural_key
 
-from ...errors import InputError, listed
+from ....errors import InputError, listed
+from ..faults import Fault, found, refuse
+from ..image_check import SUFFIXES
 from .class_shards import ShardReader, damaged_tar, find_shards
-from .faults import Fault, found, refuse
-from .image_check import SUFFIXES
 
 # timm reads with Pillow and turns no image.
 AS_TIMM_READS = dict.fromkeys(("rotated image", "rotated WebP"), "unturned image")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .coco_file import is_number, is_text, surrounding_box
-from .image_check import SUFFIXES, ImageFacts
+from ..image_check import SUFFIXES, ImageFacts
+from ..layouts.coco_file import is_number, is_text, surrounding_box
+from ..splits import files_below, folders_above, some_hold, split_of
 from .sources import SourceSet, compare_size, fill, settle_classes
-from .splits import files_below, folders_above, some_hold, split_of
 
 _CORNERS = 32  # of the polygon that stands for a circle
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import InputError
-from .image_check import SUFFIXES
-from .splits import SPLITS
+from ....errors import InputError
+from ..image_check import SUFFIXES
+from ..splits import SPLITS
 
 IGNORED_LABEL = 255  # of masks: no class, no loss
 _LISTS = ("classes.json", "classes.txt", "class_names.txt")

@@ -7,11 +7,11 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from ...errors import InputError
-from ..config.parts import type_name
-from .coco_check import CLIPPED_SHARE, share_outside
-from .mask_data import read_mask
-from .mask_layouts import IGNORED_LABEL
+from ....errors import InputError
+from ...config.parts import type_name
+from ..layouts.coco_check import CLIPPED_SHARE, share_outside
+from ..layouts.mask_files import read_mask
+from ..layouts.mask_folders import IGNORED_LABEL
 
 _LOADER, _ANNOTATION_LOADER = "LoadImageFromFile", "LoadAnnotations"
 _CHECK_TOOL = "tools/check_dataset.py reads all files and lists what is wrong."

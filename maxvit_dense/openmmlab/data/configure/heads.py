@@ -6,9 +6,9 @@ from mmdet.visualization.palette import get_palette
 from mmengine.config import Config, ConfigDict
 from mmengine.device import get_device
 
-from ...errors import InputError
-from ..config.launchers import world_size
-from ..config.parts import entries, type_name
+from ....errors import InputError
+from ...config.launchers import world_size
+from ...config.parts import entries, type_name
 
 # Parts of a detector that hold no classes of the data: proposals are objects or not, stuff has its own labels.
 _OTHER_HEADS = ("rpn_head", "semantic_head")

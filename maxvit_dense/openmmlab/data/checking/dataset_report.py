@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from ...files import file_written_aside
-from .coco_file import is_polygon
+from ....files import file_written_aside
+from ..layouts.coco_file import is_polygon
+from ..layouts.mask_folders import IGNORED_LABEL
 from .dataset_check import Report, Sample, SplitReport
-from .mask_layouts import IGNORED_LABEL
 
 _CLASS_ROWS = 30
 _BAR = 30  # characters

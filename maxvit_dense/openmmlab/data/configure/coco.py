@@ -9,14 +9,14 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ...errors import InputError, listed
-from ..config.parts import entries, type_name
-from .choice import Choice, new_names
-from .class_config import classes_of
-from .coco_check import category_names
-from .coco_file import CocoSplit, find_coco, keep_annotations
-from .data_set import PHASES, coco_sets, data_sets, evaluators
-from .formats import FORMATS, MASKS, find_format
+from ....errors import InputError, listed
+from ...config.parts import entries, type_name
+from ..choice import Choice, new_names
+from ..data_set import PHASES, coco_sets, data_sets, evaluators
+from ..formats.find import FORMATS, MASKS, find_format
+from ..layouts.coco_check import category_names
+from ..layouts.coco_file import CocoSplit, find_coco, keep_annotations
+from .classes import classes_of
 from .heads import own_metainfo, size_heads
 
 _MODULE = "maxvit_dense.openmmlab.data.coco_dataset"

@@ -1,0 +1,1 @@
+"""Faults of a data set: of what a config reads (``checks``), and of any folder for ``check-dataset``."""
