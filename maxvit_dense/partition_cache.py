@@ -19,7 +19,11 @@ def kept_partition(height, width, window_size, grid, device, images) -> Partitio
     schema="(Tensor like, SymInt height, SymInt width, SymInt ph, SymInt pw, bool grid) -> (Tensor, Tensor, Tensor)",
 )
 def _partition_operator(like, height, width, ph, pw, grid):
-    """A partition's tensors in one step: for sizes left free, the compiler simplified their arithmetic for minutes."""
+    """A partition's tensors in one step.
+
+    Attention of a compiled network reads them only where a hook asks for its weights; tracing their arithmetic all the
+    same took MaxViT-T at free sizes 43 s of a core in place of 32 for a training step, 20 in place of 14 for maps.
+    """
     found = make_partition(height, width, (ph, pw), grid, like.device, sort=False)
     nowhere = torch.zeros_like(found.tokens, dtype=torch.bool)
     return found.tokens, found.slots, nowhere if found.outside is None else found.outside
