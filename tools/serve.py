@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -29,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 after an interrupt, 2 the input cannot be used."""
+    """Exit code: 0 after an interrupt, 2 the input cannot be used, 143 SIGTERM."""
     parser = _parser()
     args = parser.parse_args(argv)
     if not 0 < args.port < 65536 or args.limit < 1:
@@ -56,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"serve: {error}", file=sys.stderr)
         return 2
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that uploads are removed
     with tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # uploads; read as gradio is imported
         from maxvit_dense.openmmlab.inference.page import serve

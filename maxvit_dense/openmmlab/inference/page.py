@@ -1,6 +1,7 @@
 """A page that shows what a trained model finds in an image, and where a pixel of it looks."""
 
 import sys
+from pathlib import Path
 
 import gradio
 import numpy as np
@@ -8,7 +9,9 @@ from PIL import Image
 
 from ...attended import attended
 from ...attention import WindowAttention
+from ...errors import InputError
 from ...predict.draw import LONG_SIDE, draw
+from ...predict.images import read_image
 from ...predict.results import Result, select
 from .predictor import Predictor
 from .views import attention_sheet, describe, seen
@@ -18,36 +21,49 @@ _BUTTONS = ["download", "fullscreen"]
 
 def _build_page(predictor: Predictor, title: str) -> gradio.Blocks:
     """The page; ``launch`` it."""
-    looks = any(isinstance(part, WindowAttention) for part in predictor.model.modules())
     with gradio.Blocks(title=title, analytics_enabled=False) as page:
         gradio.Markdown(f"## {title}\n{predictor.task} of {len(predictor.classes)} classes")
-        found = gradio.State()
+        found = gradio.State()  # pixels and result
         with gradio.Row():
-            image = gradio.Image(label="Image", type="numpy", sources=["upload", "clipboard"], height=420)
+            image = gradio.Image(label="Image", sources=["upload", "clipboard"], height=420)
+            image.preprocess = lambda upload: upload and upload.path  # or gradio would read it, and otherwise
             picture = gradio.Image(label="Found", format="png", interactive=False, height=420, buttons=_BUTTONS)
         threshold = gradio.Slider(
             0, 1, value=0.5, step=0.01, label="Least score", visible=predictor.task == "detection"
         )
         listing = gradio.Code(label="JSON", language="json", interactive=False, lines=8, max_lines=16)
 
-        def predict(pixels: np.ndarray | None, score: float) -> tuple:
-            result = None if pixels is None else predictor([pixels])[0]
-            return result, *show(pixels, score, result)
+        def predict(path: str | None, score: float) -> tuple:
+            found = None if path is None else _predicted(predictor, path)
+            return found, *show(score, found)
 
-        def show(pixels: np.ndarray | None, score: float, result: Result | None) -> tuple:
-            if pixels is None or result is None:
+        def show(score: float, found: tuple[np.ndarray, Result] | None) -> tuple:
+            if found is None:
                 return None, ""
-            kept = select(result, score)
+            pixels, kept = found[0], select(found[1], score)
             return draw(pixels, kept, predictor.classes, predictor.palette), describe(kept, predictor.classes)
 
-        image.change(predict, [image, threshold], [found, picture, listing])
-        threshold.release(show, [image, threshold, found], [picture, listing], show_progress="hidden")
-        if looks:
-            _add_attention(predictor, image)
+        predicted = image.change(predict, [image, threshold], [found, picture, listing])
+        # Not release, which the keyboard does not cause; while one is drawn the last of the others waits.
+        threshold.change(
+            show, [threshold, found], [picture, listing], show_progress="hidden", trigger_mode="always_last"
+        )
+        if any(isinstance(part, WindowAttention) for part in predictor.model.modules()):
+            _add_attention(predictor, found, predicted)
     return page
 
 
-def _add_attention(predictor: Predictor, image: gradio.Image) -> None:
+def _predicted(predictor: Predictor, path: str) -> tuple[np.ndarray, Result] | None:
+    """Pixels and result of an upload; None where it is no image that can be used, which is told."""
+    try:
+        pixels = read_image(path)
+        return pixels, predictor([pixels])[0]
+    except InputError as error:
+        gradio.Warning(str(error).replace(f"{Path(path).parent}/", ""))
+        return None
+
+
+def _add_attention(predictor: Predictor, found: gradio.State, predicted: gradio.events.Dependency) -> None:
     gradio.Markdown(
         "### Where a pixel looks\nClick into the image, here as the network sees it. Bright is the window in which the "
         "place looks, red what it takes: above block windows, below grid windows, stage by stage."
@@ -55,15 +71,18 @@ def _add_attention(predictor: Predictor, image: gradio.Image) -> None:
     with gradio.Row():
         view = gradio.Image(show_label=False, interactive=False, buttons=[])
         maps = gradio.Image(show_label=False, format="png", interactive=False, scale=3, buttons=_BUTTONS)
-    image.change(lambda pixels: None if pixels is None else _enlarged(seen(predictor, pixels)[1]), image, view)
 
-    def look(pixels: np.ndarray, event: gradio.SelectData) -> Image.Image:
-        inputs, shown = seen(predictor, pixels)
+    def show(found: tuple[np.ndarray, Result] | None) -> tuple:
+        return None if found is None else _enlarged(seen(predictor, found[0])[1]), None  # no map of the image before
+
+    def look(found: tuple[np.ndarray, Result], event: gradio.SelectData) -> Image.Image:
+        inputs, shown = seen(predictor, found[0])
         height, width = _enlarged(shown).shape[:2]
         column, row = event.index[0] / width, event.index[1] / height
         return attention_sheet(shown, attended(predictor.model.backbone.net, inputs, row, column), row, column)
 
-    view.select(look, image, maps)
+    predicted.then(show, found, [view, maps])
+    view.select(look, found, maps)
 
 
 def _enlarged(image: np.ndarray) -> np.ndarray:

@@ -43,7 +43,8 @@ def describe(result: Mapping[str, Any], classes: tuple[str, ...]) -> str:
         rows = [dict(label=classes[i], share=round(share, 4)) for i, share in ranked(result)]
     else:
         rows = [dict(label=classes[i], score=round(score, 4)) for i, score in ranked(result, TOP)]
-    return "[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]"
+    lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
+    return f"[\n{lines}\n]" if rows else "[]"
 
 
 def attention_sheet(image: np.ndarray, layers: list[Attended], row: float, column: float) -> Image.Image:
