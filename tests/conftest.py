@@ -69,6 +69,12 @@ def device(request) -> str:
 
 
 @pytest.fixture
+def options(config, data, tmp_path) -> list[str]:
+    """Arguments of a run that would work, of a file's own config and data, into a work dir that is not there yet."""
+    return [str(config), "--data-root", str(data), "--work-dir", str(tmp_path / "work")]
+
+
+@pytest.fixture
 def mmdet_scope() -> Iterator[None]:
     """Registries look for a name in mmdet first while a test runs, and nowhere in particular after it."""
     from mmengine.registry import DefaultScope, init_default_scope

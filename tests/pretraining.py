@@ -1,4 +1,4 @@
-"""A pretraining config of seconds, and what tests look at of its runs."""
+"""A pretraining config of seconds."""
 
 from pathlib import Path
 
@@ -34,15 +34,3 @@ def write_config(folder):
     (folder / "short.py").write_text(CONFIG)
     Config.fromfile(folder / "short.py").dump(folder / "tiny.py")
     return folder / "tiny.py"
-
-
-def log_of(work_dir):
-    return max(work_dir.glob("*/*.log")).read_text()
-
-
-def refused(main, arguments, capsys, tmp_path):
-    """The one message of a run that is refused and writes nothing."""
-    before = sorted(tmp_path.rglob("*"))
-    code, after = main(arguments), sorted(tmp_path.rglob("*"))
-    assert (code, after) == (2, before), (code, after)  # told here: pytest explains asserts of test files alone
-    return capsys.readouterr().err

@@ -1,11 +1,22 @@
-"""Ways in which files of a data set go wrong."""
+"""Ways in which files go wrong."""
 
 import json
+import os
 
 import numpy as np
 from PIL import Image
 
 ORIENTATION = 274  # EXIF's tag
+
+
+class WritesAFile:
+    """Pickles to a call that creates a file, as a hostile checkpoint would."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"echo ran > {self.path}",)
 
 
 def first(root, pattern):

@@ -2,7 +2,6 @@
 
 import io
 import logging
-import os
 import pickle
 import subprocess
 import sys
@@ -27,14 +26,7 @@ import maxvit_dense.openmmlab  # noqa: E402, F401
 from maxvit_dense.errors import InputError  # noqa: E402
 from maxvit_dense.openmmlab.engine import own_files  # noqa: E402
 from maxvit_dense.weights.safe_load import extract_state_dict, read_checkpoint  # noqa: E402
-
-
-class WritesAFile:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"echo ran > {self.path}",)
+from tests.spoil import WritesAFile  # noqa: E402
 
 
 @pytest.fixture

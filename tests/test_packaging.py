@@ -1,5 +1,6 @@
 """The package imports and pins what it says; `make setup` refuses and repairs what it should."""
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -78,6 +79,21 @@ def test_importing_the_package_leaves_openmmlab_alone():
     code = "import sys, maxvit_dense; print({'mmengine', 'mmcv', 'mmdet', 'mmseg'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+# A folder imports those of lower floors alone (CONTRIBUTING has the same order); modules beside them are below all.
+FLOORS = dict(backbones=0, config=1, data=2, classification=3, report=3, inference=3, engine=4, export=4)
+
+
+@pytest.mark.parametrize("folder", FLOORS)
+def test_folders_of_openmmlab_import_one_way(folder):
+    base = ROOT / "maxvit_dense" / "openmmlab"
+    for path in (base / folder).rglob("*.py"):
+        depth = len(path.relative_to(base).parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level == depth:
+                asked = (node.module or "").partition(".")[0]
+                assert asked == folder or FLOORS.get(asked, -1) < FLOORS[folder], (path, asked)
 
 
 def test_tracked_files_hold_no_machine_paths_or_package_hosts():

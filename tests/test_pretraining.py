@@ -22,7 +22,8 @@ from maxvit_dense.openmmlab.config.load import build_model  # noqa: E402
 from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.class_folders import CLASSES, write_folders, write_shards  # noqa: E402
-from tests.pretraining import log_of, refused, write_config  # noqa: E402
+from tests.commands import log_of, refused  # noqa: E402
+from tests.pretraining import write_config  # noqa: E402
 from tests.processes import run_processes, start  # noqa: E402
 
 train = importlib.import_module("tools.train").main
@@ -47,12 +48,6 @@ def trained(config, data, tmp_path_factory):
     options = [str(config), "--data-root", str(data), "--work-dir", str(work_dir), "--cfg-options", "randomness.seed=5"]
     assert train(options) == 0
     return work_dir
-
-
-@pytest.fixture
-def options(config, data, tmp_path):
-    """Arguments of a run that would work, into a work dir that does not exist yet."""
-    return [str(config), "--data-root", str(data), "--work-dir", str(tmp_path / "work")]
 
 
 # What a run leaves behind.
@@ -277,9 +272,11 @@ def cows_for_cats(root):
     return str(root)
 
 
-def test_a_checkpoint_of_other_classes_is_refused(trained, options, capsys, tmp_path):
-    options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
-    said = refused(evaluate, [options[0], str(trained / "iter_12.pth"), *options[1:]], capsys, tmp_path)
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_checkpoint_of_other_classes_is_refused_even_with_as_many(resumes, trained, options, capsys, tmp_path):
+    options[2], checkpoint = cows_for_cats(write_folders(tmp_path / "copy")), str(trained / "iter_12.pth")
+    arguments = [*options, "--resume", checkpoint] if resumes else [options[0], checkpoint, *options[1:]]
+    said = refused(train if resumes else evaluate, arguments, capsys, tmp_path)
     assert "1 classes that the checkpoint was not trained on (cow)" in said
 
 
@@ -294,12 +291,6 @@ def test_torchvisions_file_is_refused_by_the_official_network(options, capsys, t
     arguments = [options[0], str(tmp_path / "tv.pth"), *options[1:], "--cfg-options"]
     said = refused(evaluate, [*arguments, "model.network.model_name=maxvit_t"], capsys, tmp_path)
     assert "maxvit_t.tv_in1k" in said and said.count("\n") < 5
-
-
-def test_going_on_with_other_classes_is_refused_even_with_as_many(trained, options, capsys, tmp_path):
-    options[2] = cows_for_cats(write_folders(tmp_path / "copy"))
-    said = refused(train, [*options, "--resume", str(trained / "iter_12.pth")], capsys, tmp_path)
-    assert "1 classes that the checkpoint was not trained on (cow)" in said
 
 
 @pytest.mark.parametrize("same", [True, False])

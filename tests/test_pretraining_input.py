@@ -12,7 +12,8 @@ from PIL import Image
 pytest.importorskip("mmdet", reason="tools/ need mmdet (pip install maxvit_dense[openmmlab])")
 
 from tests.class_folders import CLASSES, write_class_tars, write_folders, write_shards, write_tars  # noqa: E402
-from tests.pretraining import log_of, refused, write_config  # noqa: E402
+from tests.commands import log_of, refused  # noqa: E402
+from tests.pretraining import write_config  # noqa: E402
 
 train = importlib.import_module("tools.train").main
 check = importlib.import_module("tools.check_dataset").main
@@ -27,31 +28,6 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_folders(tmp_path_factory.mktemp("data") / "images")
-
-
-@pytest.fixture
-def options(config, data, tmp_path):
-    """Arguments of a run that would work, into a work dir that does not exist yet."""
-    return [str(config), "--data-root", str(data), "--work-dir", str(tmp_path / "work")]
-
-
-REFUSED = [
-    (["total_batch_size=30"], "30 is not a whole number of batches: 1 processes take 4 images"),
-    (["total_batch_size=4096"], "24 training images, fewer than the 4096 of one optimizer step"),
-    (["train_dataloader.batch_size=3", "total_batch_size=9"], "3 is odd, and images are mixed in pairs"),
-    (["model.network.num_classes=7"], "num_classes is 7, but .* has 3 classes"),
-    (["model.network.model_name=maxvit_huge"], "cannot be built: .*no network maxvit_huge"),
-    (["model.network.model_name=maxvit_t.in2k"], "no weights maxvit_t.in2k; there are in1k"),
-    (["train_dataloader.dataset.transform.auto_augment=foo-m9"], "train_dataloader.dataset.transform cannot be built"),
-    (["val_dataloader.dataset.transform.interpolation=foo"], "val_dataloader.dataset.transform cannot be .*foo"),
-    (["train_dataloader.dataset.unreadable=ignore"], "unreadable='ignore': give 'refuse' or 'skip'"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "message"), REFUSED)
-def test_settings_that_cannot_work_are_refused(options, overrides, message, capsys, tmp_path):
-    said = refused(train, [*options, "--cfg-options", *overrides], capsys, tmp_path)
-    assert re.search(message, said), said
 
 
 def empty_class(root):

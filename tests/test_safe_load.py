@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import os
 import pickle
 from collections import OrderedDict
 
@@ -17,19 +16,10 @@ from maxvit_dense.weights.safe_load import (
     extract_state_dict,
     read_checkpoint,
 )
+from tests.spoil import WritesAFile
 
 WEIGHTS = {"stem.weight": torch.arange(6.0).reshape(2, 3), "head.bias": torch.ones(4)}
 WRAPPED = {f"module.{key}": value for key, value in WEIGHTS.items()}
-
-
-class WritesAFile:
-    """Pickles to a call that creates a file, as a hostile checkpoint would."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"echo ran > {self.path}",)
 
 
 class PlainObject:

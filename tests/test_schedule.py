@@ -9,10 +9,7 @@ pytest.importorskip("mmdet")
 from mmengine.config import Config  # noqa: E402
 
 from maxvit_dense.errors import InputError  # noqa: E402
-from maxvit_dense.openmmlab.engine import (
-    prepare,  # noqa: E402
-    schedule,  # noqa: E402
-)
+from maxvit_dense.openmmlab.engine import prepare, schedule  # noqa: E402
 from maxvit_dense.openmmlab.engine.schedule import check_given, fit_schedule, fitted_epochs  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from tests.project_files import ROOT  # noqa: E402

@@ -14,10 +14,7 @@ pytest.importorskip("mmseg", reason="needs mmseg (pip install maxvit_dense[openm
 
 from mmengine.config import Config  # noqa: E402
 
-from maxvit_dense.openmmlab.engine import (
-    launch,  # noqa: E402
-    prepare,  # noqa: E402
-)
+from maxvit_dense.openmmlab.engine import launch, prepare  # noqa: E402
 from maxvit_dense.sample_data import SEMANTIC_CLASSES, write_sample_data  # noqa: E402
 from maxvit_dense.weights.safe_load import read_checkpoint  # noqa: E402
 from tests.small_segmentor import write_config  # noqa: E402
