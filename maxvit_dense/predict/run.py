@@ -147,7 +147,10 @@ def run_tiles(job: Job, items: Sequence[Item], tile: int, overlap: int) -> Progr
 def _wanted(job: Job, result: Result) -> Result:
     """What counts of one image's result, its masks cut once for the file and the picture."""
     result = select(result, job.score, job.labels)
-    return result | dict(pieces=pieces(result)) if "masks" in result else result
+    if "masks" in result:
+        result["pieces"] = pieces(result)
+        del result["masks"]  # or every choice among the objects would copy them
+    return result
 
 
 def _write(job: Job, found: Sequence[Found]) -> None:

@@ -103,10 +103,13 @@ def encode(piece: Piece, size: tuple[int, int]) -> dict[str, Any]:
     from pycocotools import mask as coco
 
     height, width = size
-    columns = np.pad(piece.mask.T, ((0, 0), (1, 1))).astype(np.int8)  # runs go down one column, then the next
-    turns = np.diff(columns, axis=1)
-    first = (piece.left + np.arange(len(columns)))[:, None] * height + piece.top
-    starts, ends = ((first + np.arange(turns.shape[1]))[turns == turn] for turn in (1, -1))
+    rows, length = piece.mask.shape
+    columns = np.zeros((length, rows + 2), bool)
+    columns[:, 1:-1] = piece.mask.T  # runs go down one column, then the next; each begins and ends outside
+    turns = np.flatnonzero(columns.ravel()[1:] != columns.ravel()[:-1])
+    column, row = np.divmod(turns, rows + 2)
+    places = (piece.left + column) * height + piece.top + row
+    starts, ends = places[::2], places[1::2]
     apart = starts[1:] != ends[:-1]  # a run to the foot of a column goes on at the head of the next
     starts, ends = np.append(starts[:1], starts[1:][apart]), np.append(ends[:-1][apart], ends[-1:])
     edges = np.concatenate([[0], np.stack([starts, ends], axis=1).flatten()])
