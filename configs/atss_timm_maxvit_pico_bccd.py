@@ -15,5 +15,4 @@ model = dict(
         img_size=(288, 384),
         out_indices=(1, 2, 3),
     ),
-    neck=dict(in_channels=[64, 128, 256]),
 )

@@ -47,10 +47,11 @@ PLACES_OF_NORMS = ("maxvit.py", "segmentor.py")
 # Classifiers have further tests of their own: test_classification_configs.py.
 DENSE = [path for path in CONFIGS if "pretrain_" not in path.stem and "finetune_" not in path.stem]
 LAYOUTS = dict(mmdet="coco", mmseg="ade/ADEChallengeData2016")  # of the sample data, by a config's default scope
-# A step of one of each kind. Sizes differ in plain values alone, held against each other on tensors without values;
-# a peer's step in a detector is its step in a segmentor.
-# One of each kind; residual branches of ResNet and ConvNeXt that start at zero have no gradient in the first step.
-STEPS = [p for p in DENSE if not re.search(r"_maxvit_[sb]_|_640_|upernet_(?!maxvit)|atss_(resnet|convnext)", p.stem)]
+# A step of one of each kind. Sizes differ in plain values alone, held against each other on tensors without values; a
+# peer's step in a detector is its step in a segmentor. Residual branches of ResNet and ConvNeXt that start at zero have
+# no gradient in the first step.
+UNTRAINED = r"_maxvit_[sb]_|_640_|upernet_(?!maxvit)|(atss|fpn)_(resnet|convnext)"
+STEPS = [path for path in DENSE if not re.search(UNTRAINED, path.stem)]
 # Ours, the installed package's, and where they differ: the backbone, widths and rules of decay by parameter aside.
 RECIPES = {
     "maxvit_t_1x": ("maskrcnn_maxvit_t_coco", mmdet, "swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco", ()),
