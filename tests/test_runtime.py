@@ -157,3 +157,33 @@ def test_the_runtime_is_imported_where_there_is_no_torch():
     assert done.stdout == "True\n", done.stderr
     done = run_without_torch("import maxvit_dense; maxvit_dense.variants")
     assert "need PyTorch and timm" in done.stderr
+
+
+DETECTED = dict(boxes=np.float32([[1, 2, 9, 8]]), scores=np.float32([0.9]), labels=np.array([2]))
+
+
+@pytest.mark.parametrize(
+    ("task", "gives"),
+    [
+        ("detection", DETECTED),
+        ("segmentation", dict(labels=np.full((1, 20, 30), 2))),
+        ("classification", dict(scores=np.float32([[0.2, 0.3, 0.5]]))),
+    ],
+)
+@pytest.mark.parametrize("fault", ["classes", "outputs", None])
+def test_a_card_that_does_not_fit_its_program_is_told(tmp_path, monkeypatch, task, gives, fault):
+    monkeypatch.setattr("maxvit_dense.runtime.model.open_program", lambda *args: lambda inputs: list(gives.values()))
+    names = ["a", "b"] if fault == "classes" else ["a", "b", "c"]
+    outputs = ["maps"] * len(gives) if fault == "outputs" else list(gives)
+    (tmp_path / "model.onnx").touch()
+    (tmp_path / "model.json").write_text(Card(task, "made up", names, "fp32", outputs, PLAIN).to_json())
+    if fault == "outputs":
+        with pytest.raises(InputError, match=r"The card of .* names no .*(labels|scores).* among its outputs"):
+            load(tmp_path)
+        return
+    model = load(tmp_path)
+    if fault == "classes":
+        with pytest.raises(InputError, match="The card names 2 classes, its program knows more"):
+            model([noise(20, 30)])
+    else:
+        assert set(model([noise(20, 30)])[0]) == set(gives)

@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one closed just now is no hindrance
             probe.bind((args.host, args.port))
     except OSError as error:
-        print(f"serve: no page can be at {args.host}:{args.port} ({error}). Give another --port.", file=sys.stderr)
+        place = f"{args.host}:{args.port}"
+        print(f"serve: no page can be at {place} ({error}). Give another --host or --port.", file=sys.stderr)
         return 2
 
     from maxvit_dense.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, listed
 from ..predict.images import check_array
 from .backends import default_threads, open_program
 from .card import Card, find_program, read_card
@@ -51,6 +51,9 @@ class Model:
             self.classes = list(self.card.classes)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"The card of {path} does not describe a model ({error!r}). Export it again.") from error
+        lacking = listed(sorted(_OUTPUTS.get(self.task, set()) - set(self.card.outputs)))
+        if lacking:
+            raise InputError(f"The card of {path} names no {lacking} among its outputs. Export it again.")
         self.mask_values = self.card.mask_values
         self.threads, self.score = threads or default_threads() or os.cpu_count() or 1, score
         self._run = open_program(path, runtime, self.card.precision, threads, size)
@@ -65,10 +68,19 @@ class Model:
         except Exception as error:  # the runtimes' have no common class but this
             shape = "x".join(map(str, inputs["image"].shape))
             raise InputError(f"The model does not run on {shape} values ({str(error).strip()[:300]}).") from error
+        if _classes_needed(found) > len(self.classes):
+            raise InputError(f"The card names {len(self.classes)} classes, its program knows more. Export it again.")
         if "boxes" in found:
             sure = found["scores"] >= self.score
             found = {name: value[sure] for name, value in found.items()}
         return self._read(found, image, size, self.card)
+
+
+def _classes_needed(found: Result) -> int:
+    """The least number of names that a detector's or segmentor's labels, or a classifier's scores, can have."""
+    if "labels" in found:
+        return int(found["labels"].max(initial=-1)) + 1
+    return found["scores"].shape[-1] if "scores" in found else 0
 
 
 def program_inputs(image: np.ndarray, card: Card) -> tuple[dict[str, np.ndarray], tuple[int, int]]:
@@ -101,3 +113,4 @@ def _read_objects(found: Result, image: np.ndarray, size: tuple[int, int], card:
 _READERS = dict(
     classification=_read_first, detection=_read_objects, segmentation=_read_labels, features=_read_first
 )
+_OUTPUTS = dict(classification={"scores"}, detection={"boxes", "scores", "labels"}, segmentation={"labels"})
