@@ -7,8 +7,9 @@
 #           from random weights there are none to freeze.
 # Command:  python tools/train.py configs/atss_maxvit_mini_bccd.py --data-root data/bccd
 #           BCCD comes as Pascal VOC: maxvit-dense convert-dataset BCCD/ data/bccd
-# Machine:  2 CPU cores, batch 4; 32 minutes of one core.
-# Result:   box AP 0.580 and 0.581, AP50 0.892 on the validation photographs (ours, seeds 0 and 1), see docs/results.md.
+# Machine:  2 CPU cores, batch 4; 22 to 32 minutes of one core.
+# Result:   box AP 0.580, 0.581, 0.575, AP50 0.892, 0.892, 0.891 on the validation photographs (ours, seeds 0 to 2), see
+#           docs/results.md.
 _base_ = ["mmdet::_base_/datasets/coco_detection.py", "mmdet::_base_/default_runtime.py", "./_base_/adamw.py"]
 custom_imports = dict(imports=["maxvit_dense.openmmlab"], allow_failed_imports=False)
 
