@@ -84,6 +84,7 @@ def test_masks_are_pasted_as_mmdet_does():
 
     mmdet = pytest.importorskip("mmdet.models")
     from mmengine.config import ConfigDict
+    from mmengine.registry import DefaultScope
     from mmengine.structures import InstanceData
 
     generator = torch.Generator().manual_seed(0)
@@ -91,7 +92,8 @@ def test_masks_are_pasted_as_mmdet_does():
     corner = torch.rand(20, 2, generator=generator) * torch.tensor([100.0, 70.0]) - 10
     boxes = torch.cat([corner, corner + 12 + torch.rand(20, 2, generator=generator) * 50], dim=1)
     found = paste_masks(masks[:, 0].numpy(), boxes.numpy(), 70, 100, 0.5)
-    head = mmdet.FCNMaskHead(num_classes=1)
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        head = mmdet.FCNMaskHead(num_classes=1)
     head.predict_by_feat(
         [masks],
         [theirs := InstanceData(bboxes=boxes, labels=torch.zeros(20, dtype=torch.int64))],

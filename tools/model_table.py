@@ -44,8 +44,9 @@ def _replaced(match: re.Match, groups: dict[int, str]) -> str:
 
 
 def configs() -> set[str]:
-    """All configs of published size, by name: not those of MaxViT-mini and of its peers on blood cells."""
-    return {path.stem for path in (_ROOT / "configs").glob("*.py") if not re.search("_mini_|_bccd", path.name)}
+    """All configs of published size, by name: not those of MaxViT-mini and of its peers on small data sets."""
+    small = re.compile("_mini_|_(bccd|camvid|cifar10)")
+    return {path.stem for path in (_ROOT / "configs").glob("*.py") if not small.search(path.name)}
 
 
 def _count_network(name: str, side: int) -> tuple[int, int]:
