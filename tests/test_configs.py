@@ -294,6 +294,7 @@ def test_config_trains_one_step_and_evaluates(path, sample_root, tmp_path):
     values = [v for value in losses[0].values() for v in (value if isinstance(value, list) else [value])]
     assert values and all(torch.isfinite(v).all() for v in values)
     still = [name for name, p in runner.model.named_parameters() if name in before and torch.equal(p, before[name])]
-    assert still == []
+    # A constant on all biases of a window changes no attention: its gradient is rounding, or zero.
+    assert [name for name in still if not name.endswith("rel_pos.mlp.fc2.bias")] == []
     recorded = runner.message_hub.log_scalars
     assert any(name.startswith("val/") for name in recorded), sorted(recorded)

@@ -26,6 +26,7 @@ _TRITON_HEAD_SIZES = (16, 32, 64, 128)
 _named: str | None = os.environ.get("MAXVIT_DENSE_ATTENTION") or None
 
 
+@torch.compiler.assume_constant_result  # or PyTorch 2.11's compiler would look into importlib
 def _is_installed(package: str) -> bool:
     """Whether a package can be found; it is not imported."""
     try:
