@@ -15,6 +15,7 @@ def ceil_div(length: int, by: int) -> int:
     return (length + by - 1) // by
 
 
+@torch.compiler.assume_constant_result  # PyTorch 2.11's compiler takes the answer for yes in every compilation
 def is_exporting() -> bool:
     """Whether torch.export is tracing; PyTorch before 2.7 does not tell."""
     ask = getattr(torch.compiler, "is_exporting", None)
