@@ -97,8 +97,7 @@ class _Pen:
         x1, y1, x2, y2 = map(float, box)
         wanted = [(x1, y1 - height), (x1, y2), (x1, y1), (x2 - width, y2 - height), (x2, y1), (x1 - width, y1)]
         places = [self._inside(x, y, width, height) for x, y in wanted]
-        free = (place for place in places if not any(_shared(place, other) for other in self.placed))
-        place = next(free, None) or min(places, key=lambda p: sum(_shared(p, other) for other in self.placed))
+        place = min(places, key=lambda p: sum(_shared(p, other) for other in self.placed))  # of equal ones the first
         self.placed.append(place)
         self._tag(place, text, colour)
 
