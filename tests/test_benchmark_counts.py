@@ -8,9 +8,11 @@ from torch import nn
 
 from maxvit_dense.benchmark import chips, count, rows
 from maxvit_dense.benchmark.counting import Counter, Counts, Operator
-from maxvit_dense.benchmark.fake import run_backward
+from maxvit_dense.benchmark.fake import nodes_last, run_backward
 from tests.networks import small_network
 from tools import benchmark
+
+trains_on_no_gpu = pytest.mark.skipif(not nodes_last(), reason="needs a PyTorch whose nodes last, 2.14 for one")
 
 
 def names(counts):
@@ -77,6 +79,7 @@ def test_a_value_that_the_host_reads_is_a_wait():
     assert counter.counts.waits == {"_local_scalar_dense": 1, "nonzero": 1}
 
 
+@trains_on_no_gpu
 @pytest.mark.parametrize("mode", [False, True, "cheap"])
 def test_the_backward_pass_without_an_engine_is_that_of_the_engine(mode):
     network = small_network().train()
@@ -96,6 +99,7 @@ def test_the_backward_pass_without_an_engine_is_that_of_the_engine(mode):
     assert ours.moved == pytest.approx(engine.moved, rel=0.01) and ours.peak == pytest.approx(engine.peak, rel=0.05)
 
 
+@trains_on_no_gpu
 def test_a_gpu_that_is_not_there_runs_fused_attention_and_half_precision():
     counts = count.count(rows.parse_row("maxvit_mini cuda train bf16 batch=2 size=64"))
     found = names(counts)
@@ -117,6 +121,7 @@ def test_operations_of_the_cpu_path_are_those_of_pytorchs_counter_and_training_h
     assert 2.95 < trained / once < 3  # the images themselves need no gradient
 
 
+@trains_on_no_gpu
 def test_recomputation_keeps_less_and_launches_more():
     work = "maxvit_mini cuda train batch=2 size=224 bf16"  # at 64, the weights' gradients are the peak
     kept, cheap = (count.count(rows.parse_row(f"{work} {word}")) for word in ("", "cheap"))
@@ -135,6 +140,7 @@ def test_the_least_time_of_each_launch_is_bound_by_memory_or_by_products():
     assert chip.least_seconds(Counts(launches)) == pytest.approx(2 + 8 + 2)
 
 
+@trains_on_no_gpu
 def test_the_tool_writes_counts_and_says_which_rows_fail(tmp_path, capsys):
     out = tmp_path / "counts.json"
     networks = ["maxvit_mini", "timm:resnet18", "maxvit_mini batch=1 size=32"]
@@ -149,3 +155,10 @@ def test_the_tool_writes_counts_and_says_which_rows_fail(tmp_path, capsys):
 def test_counting_compiled_programs_is_refused(capsys):
     assert benchmark.main(["--count", "--rows", "maxvit_mini compile"]) == 2
     assert "leave out compile" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(nodes_last(), reason="needs a PyTorch before 2.14")
+def test_an_older_pytorch_is_told_what_it_cannot_count():
+    row = rows.parse_row("maxvit_mini cuda train bf16 batch=2 size=64")
+    with pytest.raises(RuntimeError, match=r"counted with PyTorch 2.14, not 2\."):
+        count.count(row)

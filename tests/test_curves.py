@@ -1,10 +1,12 @@
 """The curves of a training run: what is plotted against what was trained, resumed runs, failures."""
 
+import importlib
 import json
 import logging
 import time
 from pathlib import Path
 
+import matplotlib.figure
 import pytest
 import torch
 from PIL import Image
@@ -20,6 +22,8 @@ from maxvit_dense.openmmlab.engine import prepare  # noqa: E402
 from maxvit_dense.openmmlab.report import curves  # noqa: E402
 from maxvit_dense.sample_data import write_sample_data  # noqa: E402
 from maxvit_dense.work_dir import run_logs  # noqa: E402
+
+compare_runs = importlib.import_module("tools.compare_runs")
 
 ITERATIONS = 5  # an epoch
 INTERVAL = 2  # between logged lines
@@ -240,3 +244,62 @@ def test_every_prepared_training_draws_its_curves(tmp_path):
     again = prepare.prepare_training(str(tmp_path / "again.py"), **options)
     for prepared in (cfg, again, Config.fromfile(tmp_path / "again.py")):
         assert [hook["type"] for hook in prepared.custom_hooks].count("CurvesHook") == 1
+
+
+def write_log(folder, *lines):
+    log = folder / "20260101_000000" / "vis_data" / "scalars.json"
+    log.parent.mkdir(parents=True)
+    log.write_text("\n".join(map(json.dumps, lines)))
+    return str(folder)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures as they are saved."""
+    saved, save = [], matplotlib.figure.Figure.savefig
+
+    def keep(figure, *args, **kwargs):
+        saved.append(figure)
+        save(figure, *args, **kwargs)
+
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", keep)
+    return saved
+
+
+def test_runs_are_compared_in_a_column_for_each_kind_of_task(tmp_path, figures):
+    steps = [dict(loss=2.0, loss_cls=1.0, iter=20), dict(loss=1.0, loss_cls=0.5, iter=40)]
+    runs = [
+        write_log(tmp_path / "b" / "seed0", *steps, {"coco/bbox_mAP": 0.5, "coco/segm_mAP": 0.25, "step": 40}),
+        write_log(tmp_path / "a" / "seed0", *steps, {"coco/segm_mAP": 0.125, "step": 40}),
+        write_log(tmp_path / "c", *steps, {"mIoU": 40.0, "step": 40}),
+    ]
+    assert compare_runs.main([*runs, "--out", str(tmp_path / "all.png")]) == 0
+    drawn = [
+        (axes.get_ylabel(), [(line.get_color(), line.get_xydata().tolist()) for line in axes.lines])
+        for axes in figures[0].axes
+    ]
+    curve = [[20, 2.0], [40, 1.0]]
+    assert drawn == [
+        ("training loss", [("C0", curve), ("C1", curve)]),
+        ("training loss", [("C0", curve)]),
+        ("segm_mAP of validation (%)", [("C0", [[40, 12.5]]), ("C1", [[40, 25.0]])]),
+        ("mIoU of validation (%)", [("C0", [[40, 40.0]])]),
+    ]
+    names = [[text.get_text() for text in axes.get_legend().get_texts()] for axes in figures[0].axes[2:]]
+    assert names == [["a/seed0  12.5", "b/seed0  25.0"], ["c  40.0"]]
+    assert Image.open(tmp_path / "all.png").width == 1200
+
+
+@pytest.mark.parametrize("lines", [None, [dict(loss=1.0, iter=20)], [{"mIoU": 40.0, "step": 1}]])
+def test_what_cannot_be_compared_is_named_and_nothing_written(tmp_path, capsys, lines):
+    run = write_log(tmp_path / "run", *lines) if lines else str(tmp_path / "run")
+    assert compare_runs.main([run, "--out", str(tmp_path / "all.png")]) == 2
+    assert f"{run} has no log of a training that was validated" in capsys.readouterr().err
+    assert not (tmp_path / "all.png").exists()
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(tmp_path, capsys):
+    run = write_log(tmp_path / "run", dict(loss=1.0, iter=20), {"mIoU": 40.0, "step": 20})
+    assert compare_runs.main([run, "--out", str(tmp_path / "all.doc")]) == 2
+    assert "doc" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

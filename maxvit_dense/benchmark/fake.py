@@ -4,6 +4,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from unittest.mock import patch
 
 import torch
@@ -87,6 +88,25 @@ def _one_backward_pass() -> Iterator[None]:
         torch._C._current_graph_task_id = asked
 
 
+class _Probe(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 1
+
+
+@cache
+def nodes_last() -> bool:
+    """Whether a Python function's node outlives the nodes that use it, as pytorch/pytorch#179924 made it.
+
+    PyTorch 2.11 has nothing of a node but its name left then; 2.14 has it all.
+    """
+    node = _Probe.apply(torch.ones((), requires_grad=True)).grad_fn
+    try:
+        return bool(node._input_metadata)
+    except RuntimeError:
+        return False
+
+
 @_one_backward_pass()
 @torch.no_grad()
 def run_backward(loss: Tensor) -> None:
@@ -94,7 +114,15 @@ def run_backward(loss: Tensor) -> None:
 
     Nodes run in the engine's order: none before all that use its result, later ones of the forward pass first.
     Gradients are brought to the shape and format of what they belong to, as the engine does.
+
+    Raises:
+        RuntimeError: this PyTorch is too old (``nodes_last``).
     """
+    if not nodes_last():
+        raise RuntimeError(
+            f"training on a GPU that is not here is counted with PyTorch 2.14, not {torch.__version__}; count "
+            "inference, or install that"
+        )
     uses = _count_uses(loss.grad_fn)
     grads: dict = defaultdict(dict)
     grads[loss.grad_fn][0] = torch.ones_like(loss)

@@ -15,6 +15,7 @@ from ...files import file_written_aside
 from ...work_dir import Scalars, is_training, run_logs
 
 FILE_NAME = "curves.png"
+LOSSES, METRICS, RATES = "loss", "validation metric (%)", "learning rate"  # panels
 
 _METRIC = re.compile(r"((bbox|segm)_mAP(_50)?|mIoU|mAcc|aAcc|top1|top5)$")
 # A loss, but not of an intermediate layer: DETR-like heads repeat each for every decoder layer (d0.loss_cls).
@@ -77,7 +78,7 @@ def curves_of(runs: list[list[Scalars]]) -> dict[str, dict[str, Curve]]:
         rate = line.get("base_lr", line.get("lr"))
         if is_training(line) and rate is not None:
             rates["learning rate"].append((step, rate))
-    panels = {"loss": losses, "validation metric (%)": metrics, "learning rate": rates}
+    panels = {LOSSES: losses, METRICS: metrics, RATES: rates}
     return {panel: dict(curves) for panel, curves in panels.items() if curves}
 
 
@@ -104,7 +105,7 @@ def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path, title: str) -> N
 
     if not panels:
         raise ValueError("no loss, learning rate or known metric was logged; mmengine's LocalVisBackend does it")
-    heights = [3 if panel == "loss" else 2 for panel in panels]
+    heights = [3 if panel == LOSSES else 2 for panel in panels]
     figure = Figure(figsize=(10, 1 + 1.6 * sum(heights)), dpi=120, layout="constrained")
     figure.suptitle(title)
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
@@ -113,7 +114,7 @@ def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path, title: str) -> N
             steps, values = zip(*curve, strict=True)
             style = dict(color="black" if name == "loss" else f"C{i % 10}", linestyle=("-", "--", ":")[i // 10 % 3])
             axes.plot(steps, values, label=f"{name}  {values[-1]:.4g}", marker=".", markersize=3, **style)
-        if panel == "loss" and not any(value <= 0 for curve in curves.values() for _, value in curve):
+        if panel == LOSSES and not any(value <= 0 for curve in curves.values() for _, value in curve):
             axes.set_yscale("log")  # terms lie decades apart
         axes.set_ylabel(panel)
         axes.grid(alpha=0.3)
