@@ -4,7 +4,7 @@
 #           is extended with zeros to the largest of training, 384x288, and its windows are of 12x9.
 # Command:  python tools/train.py configs/atss_timm_maxvit_pico_bccd.py --data-root data/bccd
 # Machine:  2 CPU cores, batch 4.
-# Result:   not yet run.
+# Result:   cut to 400 steps: box AP 0.558, AP50 0.879 (ours, seed 0; MaxViT-mini 0.532, 0.876), see docs/results.md.
 _base_ = "./atss_maxvit_mini_bccd.py"
 
 model = dict(

@@ -4,9 +4,8 @@
 #           the root of their rarity; AdamW, polynomial decay. BatchNorm learns its statistics from batches of 4: from
 #           random weights there are none to freeze.
 # Command:  python tools/train.py configs/fpn_maxvit_mini_camvid.py --data-root data/camvid
-# Machine:  2 CPU cores, batch 4; by 1.1 s of one core's time a step, an hour.
-# Result:   not yet run to its end. Cut to 2,000 steps: mIoU 57.2 on the validation images (ours, seed 0), see
-#           docs/results.md.
+# Machine:  2 CPU cores, batch 4; 57 minutes of one core.
+# Result:   mIoU 58.6 on the validation images, 61.1 in windows of the crop's size (ours, seed 0), see docs/results.md.
 _base_ = [
     "./_base_/semantic_fpn.py",
     "./_base_/ade20k.py",
