@@ -67,6 +67,11 @@ def blocked(target: Path) -> str:
     return "" if os.access(above, os.W_OK | os.X_OK) else f"no permission to write in {above}"
 
 
+def blocked_file(target: Path) -> str:
+    """``blocked`` of a file, which cannot take a folder's place."""
+    return blocked(target) or ("it is a folder" if target.is_dir() else "")
+
+
 def nearest(path: Path) -> Path:
     """The path, or what is there of those above it."""
     return next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))

@@ -303,3 +303,13 @@ def test_a_picture_of_an_unknown_kind_is_refused(tmp_path, capsys):
     assert compare_runs.main([run, "--out", str(tmp_path / "all.doc")]) == 2
     assert "doc" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize(("out", "reason"), [("", "is a folder"), ("run", "is a folder"), ("file/a.png", "is a file")])
+def test_a_picture_that_cannot_be_written_is_refused_before_it_is_drawn(tmp_path, monkeypatch, capsys, out, reason):
+    run = write_log(tmp_path / "run", dict(loss=1.0, iter=20), {"mIoU": 40.0, "step": 20})
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        compare_runs.main([run, "--out", out])
+    assert reason in capsys.readouterr().err

@@ -63,13 +63,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _blocked(path: Path) -> str:
-    """Why nothing can be written there; empty if something can."""
-    from maxvit_dense.files import blocked
-
-    return blocked(path) or ("it is a folder" if path.is_dir() else "")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all measured, 1 a row failed, 2 wrong usage."""
     parser = _parser()
@@ -79,8 +72,10 @@ def main(argv: list[str] | None = None) -> int:
             parser.error(f"--{name} is {getattr(args, name)}; give a whole number from 1")
     if args.threads is not None and args.threads > (cores := os.cpu_count() or 1):
         parser.error(f"--threads is {args.threads}; this machine has {cores} cores, so give 1 to {cores}")
-    if args.out and (blocked := _blocked(args.out)):
-        parser.error(f"--out {args.out} cannot be written: {blocked}")
+    from maxvit_dense.files import blocked_file
+
+    if args.out and (problem := blocked_file(args.out)):
+        parser.error(f"--out {args.out} cannot be written: {problem}")
     if args.out and args.out.suffix not in (".md", ".json"):
         parser.error(f"--out must end in .md or .json, not {args.out.name!r}")
 

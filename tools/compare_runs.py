@@ -20,6 +20,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     args = parser.parse_args(argv)
 
+    from maxvit_dense.files import blocked_file
+
+    if problem := blocked_file(args.out):
+        parser.error(f"--out {args.out} cannot be written: {problem}")
+
     from maxvit_dense.errors import InputError
     from maxvit_dense.openmmlab.report.comparison import compare
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from ...errors import InputError
 from ...files import file_written_aside
 from ...work_dir import run_logs
-from .curves import LOSSES, METRICS, Curve, curves_of
+from .curves import LOSSES, METRICS, Curve, curves_of, line_style
 
 # The one that decides in each field, by the names of ``curves_of``; of a detector with masks that of the masks.
 _DECIDING = ("segm_mAP", "bbox_mAP", "mIoU", "top1")
@@ -54,9 +54,8 @@ def _deciding(work_dir: Path) -> tuple[str, tuple[Curve, Curve]]:
 
 def _draw_column(above, below, metric: str, runs: _RunCurves) -> None:
     for i, (name, (loss, values)) in enumerate(sorted(runs.items())):
-        style = dict(color=f"C{i % 10}", linestyle=("-", "--", ":")[i // 10 % 3])
-        above.plot(*zip(*loss, strict=True), **style)
-        below.plot(*zip(*values, strict=True), label=f"{name}  {values[-1][1]:.1f}", marker=".", **style)
+        above.plot(*zip(*loss, strict=True), **line_style(i))
+        below.plot(*zip(*values, strict=True), label=f"{name}  {values[-1][1]:.1f}", marker=".", **line_style(i))
     above.set_ylabel("training loss")
     below.set_ylabel(f"{metric} of validation (%)")
     below.set_xlabel("training iteration")

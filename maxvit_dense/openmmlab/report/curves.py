@@ -95,6 +95,11 @@ def _joined(runs: list[list[Scalars]]) -> list[tuple[int, Scalars]]:
     return kept
 
 
+def line_style(i: int) -> dict[str, str]:
+    """Of the i-th curve of a picture; 30 are told apart."""
+    return dict(color=f"C{i % 10}", linestyle=("-", "--", ":")[i // 10 % 3])
+
+
 def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path, title: str) -> None:
     """Write the curves to ``path`` as a PNG; the legend has their last values.
 
@@ -112,7 +117,7 @@ def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path, title: str) -> N
     for axes, (panel, curves) in zip(rows, panels.items(), strict=True):
         for i, (name, curve) in enumerate(curves.items()):
             steps, values = zip(*curve, strict=True)
-            style = dict(color="black" if name == "loss" else f"C{i % 10}", linestyle=("-", "--", ":")[i // 10 % 3])
+            style = line_style(i) | (dict(color="black") if name == "loss" else {})
             axes.plot(steps, values, label=f"{name}  {values[-1]:.4g}", marker=".", markersize=3, **style)
         if panel == LOSSES and not any(value <= 0 for curve in curves.values() for _, value in curve):
             axes.set_yscale("log")  # terms lie decades apart
