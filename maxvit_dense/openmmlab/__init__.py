@@ -23,12 +23,14 @@ from .backbones.timm_features import TimmFeatures  # noqa: E402
 from .data import draws  # noqa: E402, F401 (they register themselves)
 from .data.checking.pixel_check import DropOutsideBoxes  # noqa: E402
 from .engine import training_guard  # noqa: E402, F401 (they register themselves)
+from .engine.crop_size import CropSizeHook  # noqa: E402
 from .engine.step_record import PeakMemoryHook  # noqa: E402
 from .optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from .report import CurvesHook, ReportHook  # noqa: E402
 
 __all__ = [
     "CoAtNet",
+    "CropSizeHook",
     "CurvesHook",
     "DropOutsideBoxes",
     "LayerDecayOptimWrapperConstructor",
