@@ -92,6 +92,6 @@ param_scheduler = [
     dict(type="PolyLR", power=0.9, eta_min=0.0, by_epoch=False, begin=100, end=3000),
 ]
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500, max_keep_ckpts=1, save_best="mIoU"))
-# The last sixth is trained on whole images: grid attention knows the spacing of those sizes alone that it was trained at.
+# The last sixth on whole images: grid attention knows the spacing of the sizes that it was trained at, and no other.
 custom_hooks = [dict(type="CropSizeHook", begin=2500, crop_size=(360, 480))]
 randomness = dict(seed=0)

@@ -81,6 +81,14 @@ def test_a_segmentor_on_367_images_has_100_epochs_of_iterations(fitted):
     assert cfg.default_hooks.checkpoint.save_best == "mIoU"
 
 
+def test_the_part_on_whole_images_keeps_its_share_of_a_shorter_run(fitted):
+    crops = dict(type="CropSizeHook", begin=2500, crop_size=(360, 480))
+    cfg = fitted(dict(UPERNET, train_cfg=dict(max_iters=3000, val_interval=500), custom_hooks=[crops]), 60)
+    assert cfg.train_cfg.max_iters == 3000 and cfg.custom_hooks[0].begin == 2500
+    cfg = fitted(dict(UPERNET, train_cfg=dict(max_iters=3000, val_interval=500), custom_hooks=[crops]), 60, epochs=20)
+    assert cfg.train_cfg.max_iters == 300 and cfg.custom_hooks[0].begin == 250
+
+
 def test_a_segmentor_never_trains_longer_than_its_config(fitted):
     assert fitted(UPERNET, 20_000).train_cfg.max_iters == 160000
 

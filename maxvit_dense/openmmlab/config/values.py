@@ -95,6 +95,7 @@ TYPED = lambda value: callable(value) or (isinstance(value, Mapping) and "type" 
 MAPPING_OR_MORE = lambda value: MAPPING[0](value) or MAPPINGS[0](value), f"a dict or {MAPPINGS[1]}"
 # (W, H) of OpenMMLab's transforms, in pixels or relative to the image; one or several.
 SCALES = alone_or_several((_is_scale, "(width, height) above 0"))
+CROP = lambda value: several(COUNT)[0](value) and len(value) == 2, "(height, width) in whole pixels"
 
 # What may stand at the keys of these patterns (* is one part of a key, ** any number of parts). Types alone are not
 # repeated here where a constructor's signature has them.
@@ -128,7 +129,7 @@ _RULES: tuple[tuple[_Rule, str], ...] = (
     (COUNT, "env_cfg.resource_limit optim_wrapper.accumulative_counts"),
     (optional(COUNT), "*_dataloader.prefetch_factor total_batch_size"),
     (number(1, MOST, whole=True), "train_cfg.max_epochs train_cfg.max_iters"),
-    (WHOLE, "model.**.num_classes train_cfg.val_begin"),
+    (WHOLE, "model.**.num_classes train_cfg.val_begin custom_hooks.*.begin"),
     (number(0, 1024, whole=True), "*_dataloader.num_workers env_cfg.mp_cfg.opencv_num_threads"),
     (number(0, 20, whole=True), "log_processor.num_digits"),
     (optional(number(0, 2**32 - 1, whole=True)), "randomness.seed"),
@@ -156,6 +157,7 @@ _RULES: tuple[tuple[_Rule, str], ...] = (
         optional(SCALES),
         "model.data_preprocessor.size model.test_cfg.crop_size model.test_cfg.stride *_dataloader.**.pipeline.**.scale",
     ),
+    (CROP, "custom_hooks.*.crop_size"),
     (optional(alone_or_several(POSITIVE)), "*_dataloader.**.pipeline.**.crop_size"),
     (optional(span(1)), "*_dataloader.dataset.transform.scale"),
     (optional(span(100)), "*_dataloader.dataset.transform.ratio"),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop
 
@@ -54,7 +55,7 @@ class CropSizeHook(Hook):
         runner.logger.info(f"Training images are crops of {self.crop_size} pixels from iteration {done} on.")
         for crop in _crops(runner.train_dataloader.dataset):
             crop.crop_size = self.crop_size
-        model = getattr(runner.model, "module", runner.model)
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.data_preprocessor.size = self.crop_size
         loop, loader = runner.train_loop, runner.train_dataloader
         loader._iterator = None  # else persistent workers go on with their copy of the data set

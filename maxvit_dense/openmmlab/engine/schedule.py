@@ -160,7 +160,7 @@ def _accumulated(cfg: Config) -> int:
 
 
 def _fit_schedulers(cfg: Config, old: int, new: int, iterations: int, counts_epochs: bool) -> str:
-    """Stretch every scheduler from ``old`` to ``new``, the warm-up to its share at most; the warm-up, in words."""
+    """Stretch schedulers, and a ``CropSizeHook``, from ``old`` to ``new``; the warm-up, its share at most, in words."""
     schedulers = cfg.get("param_scheduler") or []
     schedulers = schedulers if isinstance(schedulers, list) else [schedulers]
     warm_ups = [scheduler for scheduler in schedulers if _is_warm_up(scheduler)]
@@ -177,6 +177,9 @@ def _fit_schedulers(cfg: Config, old: int, new: int, iterations: int, counts_epo
     for scheduler in others:
         same_unit = scheduler.get("by_epoch", True) == counts_epochs
         _stretch(scheduler, new / old if same_unit else iterations / last, moved)
+    for hook in cfg.get("custom_hooks") or []:
+        if hook.get("type") == "CropSizeHook":
+            _stretch(hook, new / old, moved={})
     return words
 
 
@@ -186,7 +189,7 @@ def _is_warm_up(scheduler: Mapping[str, Any]) -> bool:
 
 
 def _stretch(scheduler: ConfigDict, factor: float, moved: Mapping[tuple[bool, int], int]) -> None:
-    """Multiply all points in time of a scheduler; one that begins where a warm-up ends goes on doing so."""
+    """Multiply all points in time of a scheduler or hook; one that begins where a warm-up ends goes on doing so."""
     begin = scheduler.get("begin", 0)
     if begin:
         scheduler["begin"] = moved.get((scheduler.get("by_epoch", True), begin), round(begin * factor))
