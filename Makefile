@@ -92,7 +92,7 @@ $(UPSTREAM)/.done: requirements/upstream.txt | $(STAMP)
 	@touch $@
 
 UPSTREAM_TESTS := $(addprefix tests/test_,openmmlab_backbone.py configs.py own_files.py training_guard.py mmcv_ext.py \
-	segmentation.py tools.py)
+	segmentation.py crop_size.py tools.py)
 test-upstream: setup $(UPSTREAM)/.done
 	PYTHONPATH="$(CURDIR):$(abspath $(UPSTREAM))" OMP_NUM_THREADS=1 "$(RUN)" -m pytest -n $(JOBS) --dist worksteal -r s \
 	$(UPSTREAM_TESTS) $(ARGS)

@@ -25,12 +25,12 @@ def data(tmp_path_factory):
     return root / "ade" / "ADEChallengeData2016"
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=["no_workers", "a_persistent_worker"])
-def config(request, tmp_path_factory):
-    """A run of ``STEPS`` steps, the last of them on whole images, with a checkpoint at each."""
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A run of ``STEPS`` steps, the last of them on whole images, with a checkpoint at each and a worker that stays."""
     folder = tmp_path_factory.mktemp("config")
     cfg = Config.fromfile(write_config(folder))
-    cfg.train_dataloader.update(batch_size=2, num_workers=request.param, persistent_workers=bool(request.param))
+    cfg.train_dataloader.update(batch_size=2, num_workers=1, persistent_workers=True)
     cfg.train_cfg.update(max_iters=STEPS, val_interval=100)
     cfg.default_hooks.checkpoint.update(interval=1, max_keep_ckpts=-1)
     cfg.custom_hooks = [dict(type="CropSizeHook", begin=BEGIN, crop_size=WHOLE)]
@@ -61,7 +61,7 @@ def test_the_last_steps_are_on_whole_images_resumed_or_not(config, data, batches
     assert [size for size, _ in through] == [CROP] * BEGIN + [WHOLE] * (STEPS - BEGIN)
     everything = [path for _, paths in through[:3] for path in paths]
     assert len(set(everything)) == len(everything) == IMAGES  # none of the first epoch twice, none left out
-    for step in (BEGIN - 1, BEGIN, BEGIN + 1):
+    for step in (BEGIN - 1, BEGIN):
         again = tmp_path / f"from_{step}"
         again.mkdir()
         (again / f"iter_{step}.pth").write_bytes((tmp_path / "through" / f"iter_{step}.pth").read_bytes())

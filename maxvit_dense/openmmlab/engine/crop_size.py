@@ -1,8 +1,10 @@
 """A training on crops that ends on larger ones, such as whole images."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
+from mmengine.dataset import InfiniteSampler
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -44,23 +46,23 @@ class CropSizeHook(Hook):
                 "or crop the images."
             )
         if runner.iter >= self.begin:
-            self._change(runner, runner.iter)
+            self._change(runner, done=0)  # the loop then leaves out what was done
 
     def after_train_iter(self, runner, batch_idx: int, data_batch: Any = None, outputs: Any = None) -> None:
         if runner.iter + 1 == self.begin:
-            self._change(runner, self.begin)
+            self._change(runner, done=self.begin)
 
     def _change(self, runner, done: int) -> None:
-        """Change the size, and load anew, behind ``done`` batches, what was prepared with the old one."""
-        runner.logger.info(f"Training images are crops of {self.crop_size} pixels from iteration {done} on.")
+        """Change the size; the images behind ``done`` batches are prepared anew."""
+        runner.logger.info(f"From here on, training images are crops of {self.crop_size} pixels.")
         for crop in _crops(runner.train_dataloader.dataset):
             crop.crop_size = self.crop_size
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.data_preprocessor.size = self.crop_size
         loop, loader = runner.train_loop, runner.train_dataloader
         loader._iterator = None  # else persistent workers go on with their copy of the data set
-        if hasattr(loader.sampler, "skip"):  # upstream's InfiniteSampler goes on where it is
-            loader.sampler.skip(done * loader.batch_size)
+        if isinstance(loader.sampler, InfiniteSampler):  # which ran ahead for the workers, and ends with their iterator
+            loader.sampler.indices = islice(loader.sampler._indices_of_rank(), done * loader.batch_size, None)
         loop.dataloader_iterator = type(loop.dataloader_iterator)(loader)
 
 
