@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("mmengine")
 
+from maxvit_dense.openmmlab.config.load import load_config  # noqa: E402
 from tools._arguments import ConfigOverrides  # noqa: E402
 
 
@@ -24,3 +25,9 @@ def test_options_take_values_as_configs_have_them(text, value):
     parser = argparse.ArgumentParser()
     parser.add_argument("--cfg-options", nargs="+", action=ConfigOverrides)
     assert parser.parse_args(["--cfg-options", f"key={text}", "other=1"]).cfg_options == dict(key=value, other=1)
+
+
+def test_options_below_a_none_of_the_config_are_its_entries():
+    below = {"model.backbone.init_cfg.type": "Pretrained", "model.backbone.init_cfg.checkpoint": "mine.pth"}
+    cfg = load_config("fpn_maxvit_mini_camvid", below, [])
+    assert cfg.model.backbone.init_cfg == dict(type="Pretrained", checkpoint="mine.pth")

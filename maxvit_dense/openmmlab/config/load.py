@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.utils import import_modules_from_strings
@@ -30,6 +30,8 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
     try:
         cfg = Config.fromfile(path)
         new = list(new_keys(dict(cfg.items()), overrides or {}))
+        for key in overrides or {}:
+            _fill_nones(cfg, key.split(".")[:-1])
         cfg.merge_from_dict(dict(overrides or {}))
     except Exception as error:  # a config is a program; anything can go wrong in it
         raise InputError(f"Config {path} cannot be loaded: {type(error).__name__}: {error}") from error
@@ -42,6 +44,19 @@ def load_config(path: str, overrides: Mapping[str, Any] | None, required: Sequen
         with building("custom_imports", cfg.custom_imports, "imported"):  # those of the file are by now
             import_modules_from_strings(**cfg.custom_imports)
     return cfg
+
+
+def _fill_nones(cfg: Config | Mapping, parts: Sequence[str]) -> None:
+    """Put a dict where a config has None above an entry of the command line, which mmengine would refuse to merge.
+
+    So ``model.backbone.init_cfg.type=Pretrained`` goes with ``init_cfg=None``, by which a config leaves weights out.
+    """
+    for part in parts:
+        if not isinstance(cfg, Config | Mapping) or part not in cfg:
+            return
+        if cfg[part] is None:
+            cfg[part] = ConfigDict()
+        cfg = cfg[part]
 
 
 def build_model(cfg: Config) -> nn.Module:
