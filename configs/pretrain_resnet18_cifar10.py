@@ -3,7 +3,8 @@
 # Recipe:   as pretrain_maxvit_mini_cifar10.py, order of the images too.
 # Command:  python tools/train.py configs/pretrain_resnet18_cifar10.py --data-root data/cifar10
 # Machine:  2 CPU cores.
-# Result:   63.5% top-1 after 8 epochs (ours, seed 0; MaxViT-mini in equal time 58.5), see docs/results.md.
+# Result:   62.2% top-1 after 8 epochs (ours, mean of three seeds; MaxViT-mini in equal time 65.2), see
+#           docs/results.md.
 _base_ = "./pretrain_maxvit_mini_cifar10.py"
 
 model = dict(network=dict(_delete_=True, model_name="resnet18", num_classes=10))
