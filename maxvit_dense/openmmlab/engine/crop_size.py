@@ -68,7 +68,9 @@ class CropSizeHook(Hook):
 
 def _crops(dataset: Any) -> Iterator[Any]:
     """Every ``RandomCrop`` of a data set and of those that it wraps."""
-    for inner in (*getattr(dataset, "datasets", ()), *filter(None, [getattr(dataset, "dataset", None)])):
+    for inner in getattr(dataset, "datasets", ()):
         yield from _crops(inner)
+    if hasattr(dataset, "dataset"):
+        yield from _crops(dataset.dataset)
     transforms = getattr(getattr(dataset, "pipeline", None), "transforms", ())
     yield from (step for step in transforms if type(step).__name__ == "RandomCrop")

@@ -178,7 +178,7 @@ def _fit_schedulers(cfg: Config, old: int, new: int, iterations: int, counts_epo
         same_unit = scheduler.get("by_epoch", True) == counts_epochs
         _stretch(scheduler, new / old if same_unit else iterations / last, moved)
     for hook in cfg.get("custom_hooks") or []:
-        if hook.get("type") == "CropSizeHook":
+        if type_name(hook) == "CropSizeHook":
             _stretch(hook, new / old, moved={})
     return words
 
